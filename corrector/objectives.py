@@ -1,0 +1,201 @@
+"""The only reader of objectives.yaml: objectives, named sets of them, and what each tenant may do.
+
+Knows nothing of policies; `gateway/config.py` holds the two files against each other.
+"""
+
+import hashlib
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from corrector.strictyaml import ConfigError, Source, Strict, nearest
+
+Mode = Literal["full", "shadow", "off"]
+
+
+class Objective(Strict):
+    """What a correction should aim for, in one sentence: the corrector reads the text, not the key."""
+
+    key: str
+    name: str
+    description: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class _Written(Strict):
+    """An objective in its long form."""
+
+    name: str
+    description: Annotated[str, Field(min_length=1, max_length=2000)]
+
+
+class _Key(Strict):
+    """Where a key comes from: an environment variable's name, or the SHA-256 of the key in hex."""
+
+    env: str | None = None
+    sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
+
+
+class Tenant(Strict):
+    """Who is calling: defaults, what always holds, and what a request may change."""
+
+    keys: Literal["none"] | tuple[_Key, ...]
+    objectives: str | tuple[str, ...] = "default"
+    required: tuple[str, ...] = ()
+    allow: Literal["any"] | tuple[str, ...] = "any"
+    define: bool = True
+    allow_off: bool = False
+    allow_draft: bool | None = None
+    structured: Literal["refuse", "pass"] = "refuse"
+    reasoning: Literal["pass", "drop"] = "pass"
+    mode: Mode = "full"
+    release: Literal["live", "checked"] = "live"
+    on_failure: Literal["original", "error"] = "original"
+    policies: Literal["any"] | tuple[str, ...] = "any"
+
+    @field_validator("required", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def may_see_draft(self) -> bool:
+        """A draft beside the correction would get round a required objective, unless the tenant says so."""
+        return not self.required if self.allow_draft is None else self.allow_draft
+
+
+@dataclass(frozen=True, slots=True)
+class Objectives:
+    """objectives.yaml, validated. `tenant_by_digest` maps the SHA-256 of a key to a tenant's name."""
+
+    objectives: Mapping[str, Objective]
+    sets: Mapping[str, tuple[str, ...]]
+    tenants: Mapping[str, Tenant]
+    tenant_by_digest: Mapping[bytes, str]
+    anonymous: str | None
+
+    def tenant_of(self, key: str) -> str | None:
+        """The tenant of an API key, or None, in a time that does not depend on how much of a key is right."""
+        digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
+        # A table keyed by the hash: what its timing tells is of the hash, from which no key can be built.
+        return self.tenant_by_digest.get(digest)
+
+    def expand(self, names: str | Iterable[str]) -> list[str]:
+        """Objective keys for a mix of objective and set names. Raises `KeyError` with an unknown name."""
+        keys: dict[str, None] = {}
+        for name in [names] if isinstance(names, str) else names:
+            if name in self.sets:
+                keys.update(dict.fromkeys(self.sets[name]))
+            elif name in self.objectives:
+                keys[name] = None
+            else:
+                raise KeyError(name)
+        return list(keys)
+
+    def ordered(self, keys: Iterable[str]) -> tuple[Objective, ...]:
+        """In the file's order, whatever the caller's: equal plans then share one prompt prefix."""
+        wanted = set(keys)
+        return tuple(objective for key, objective in self.objectives.items() if key in wanted)
+
+
+def read(path: Path, *, policies: Collection[str] | None = None) -> Objectives:
+    """Parse and validate; tenants may name only the given policies.
+
+    Raises `ConfigError` with file, line and the nearest name.
+    """
+    source = Source(path)
+    for key in source.mapping():
+        if key not in ("objectives", "sets", "tenants"):
+            raise source.error(f"unknown key {key!r}{nearest(key, ('objectives', 'sets', 'tenants'))}", key)
+    objectives = {key: _objective(source, key) for key in source.mapping("objectives")}
+    sets = {name: _set(source, name, objectives) for name in source.mapping("sets")}
+    tenants = {name: source.parse(Tenant, value, "tenants", name) for name, value in source.mapping("tenants").items()}
+    if not tenants:
+        raise source.error("no tenants: add `public: {keys: none, objectives: [...]}`", "tenants")
+    for name, tenant in tenants.items():
+        _check_tenant(source, name, tenant, objectives, sets)
+        for index, policy in enumerate(() if tenant.policies == "any" else tenant.policies):
+            if policies is not None and policy not in policies:
+                hint = nearest(policy, policies)
+                raise source.error(f"unknown policy {policy!r}{hint}", "tenants", name, "policies", index)
+    anonymous = [name for name, tenant in tenants.items() if tenant.keys == "none"]
+    if len(anonymous) > 1:
+        raise source.error(f"only one tenant may have `keys: none`; {anonymous[0]!r} has it", "tenants", anonymous[1])
+    return Objectives(objectives, sets, tenants, _digests(source, tenants), next(iter(anonymous), None))
+
+
+def _objective(source: Source, key: str) -> Objective:
+    value = source.data["objectives"][key]
+    if not key.replace("-", "").replace("_", "").isalnum() or len(key) > 64:
+        raise source.error(f"the key {key!r} may hold letters, digits, - and _ only", "objectives", key)
+    if isinstance(value, str):
+        value = {"name": key.replace("_", " ").replace("-", " ").capitalize(), "description": value}
+    written = source.parse(_Written, value, "objectives", key)
+    if "\n" in written.description.strip() or "\n" in written.name:
+        raise source.error("name and description must be one line each", "objectives", key)
+    return Objective(key=key, name=written.name, description=written.description.strip())
+
+
+def _set(source: Source, name: str, objectives: Mapping[str, Objective]) -> tuple[str, ...]:
+    value = source.data["sets"][name]
+    if name in objectives:
+        raise source.error(f"{name!r} is already the name of an objective", "sets", name)
+    if not isinstance(value, list):
+        raise source.error(f"the set {name!r} must be a list of objectives", "sets", name)
+    for index, key in enumerate(value):
+        if key not in objectives:
+            raise source.error(f"unknown objective {key!r}{nearest(str(key), objectives)}", "sets", name, index)
+    return tuple(value)
+
+
+def _check_tenant(
+    source: Source,
+    name: str,
+    tenant: Tenant,
+    objectives: Mapping[str, Objective],
+    sets: Mapping[str, tuple[str, ...]],
+) -> None:
+    known = {*objectives, *sets}
+    for field in ("objectives", "required", "allow"):
+        value = getattr(tenant, field)
+        if field == "allow" and value == "any":
+            continue
+        for index, key in enumerate([value] if isinstance(value, str) else value):
+            if key not in known:
+                hint = nearest(key, known)
+                raise source.error(f"unknown objective or set {key!r}{hint}", "tenants", name, field, index)
+    if tenant.required and tenant.mode != "full":
+        raise source.error("a tenant with `required` objectives must have `mode: full`", "tenants", name, "mode")
+    if tenant.keys != "none" and not tenant.keys:
+        raise source.error(
+            "`keys` is empty: nobody could call; write `keys: none` for anybody", "tenants", name, "keys"
+        )
+
+
+def _digests(source: Source, tenants: Mapping[str, Tenant]) -> dict[bytes, str]:
+    digests: dict[bytes, str] = {}
+    for name, tenant in tenants.items():
+        for index, key in enumerate(() if tenant.keys == "none" else tenant.keys):
+            digest = _digest(source, key, name, index)
+            if digest in digests:
+                message = f"this key belongs to the tenant {digests[digest]!r} already"
+                raise source.error(message, "tenants", name, "keys", index)
+            digests[digest] = name
+    return digests
+
+
+def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
+    if (key.env is None) == (key.sha256 is None):
+        raise source.error("a key is either {env: NAME} or {sha256: HEX}", "tenants", name, "keys", index)
+    if key.sha256 is not None:
+        return bytes.fromhex(key.sha256)
+    secret = os.environ.get(key.env or "", "")
+    if not secret:
+        raise source.error(f"the environment variable {key.env} is not set", "tenants", name, "keys", index)
+    return hashlib.sha256(secret.encode()).digest()
+
+
+__all__ = ["ConfigError", "Mode", "Objective", "Objectives", "Tenant", "read"]

@@ -1,0 +1,147 @@
+"""YAML that says where it is wrong: duplicate keys, unknown keys and bad values are errors with file and line.
+
+Plain words stay words: only `true` and `false` are booleans (YAML 1.2), so `mode: off` means what it says.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+Step = str | int
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """Base of every configuration model: frozen, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class ConfigError(Exception):
+    """One line: file, line, what is wrong, and what would be right."""
+
+    def __init__(self, path: Path, line: int, message: str) -> None:
+        super().__init__(f"{path}:{line}: {message}")
+
+
+class _Loader(yaml.CSafeLoader):
+    pass
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+}
+for _first, _word in (("t", "true"), ("f", "false")):
+    _Loader.yaml_implicit_resolvers.setdefault(_first, []).append(("tag:yaml.org,2002:bool", re.compile(f"^{_word}$")))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or what there is, or nothing."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if 0 < len(names) <= 20 else ""
+
+
+class Source:
+    """One YAML file: its data, and the line that each part of it stands on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            loader = _Loader(path.read_bytes())
+        except OSError as error:
+            raise ConfigError(path, 1, f"cannot be read: {error.strerror}") from None
+        try:
+            self._root = loader.get_single_node()
+            self._check_keys(self._root)
+            self.data: Any = {} if self._root is None else loader.construct_document(self._root)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            line = mark.line + 1 if mark else 1
+            raise ConfigError(path, line, f"not valid YAML: {error.problem or error.context}") from None
+        except yaml.YAMLError as error:
+            raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())}") from None
+        except RecursionError:
+            raise ConfigError(path, 1, "nested too deeply") from None
+        finally:
+            loader.dispose()
+
+    def error(self, message: str, *steps: Step) -> ConfigError:
+        return ConfigError(self.path, self.line(*steps), message)
+
+    def line(self, *steps: Step) -> int:
+        """The line of the value (for a mapping's entry: of its key) at the path, or of its nearest parent."""
+        node, line = self._root, 1
+        for step in steps:
+            if isinstance(node, yaml.MappingNode):
+                pair = next((pair for pair in node.value if pair[0].value == str(step)), None)
+                if pair is None:
+                    break
+                line, node = pair[0].start_mark.line + 1, pair[1]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+                node = node.value[step]
+                line = node.start_mark.line + 1
+            else:
+                break
+        return line
+
+    def mapping(self, *steps: Step) -> dict[str, Any]:
+        """The mapping at the path; an absent or empty one is {}."""
+        value = self.data
+        for step in steps:
+            value = (value or {}).get(step)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise self.error(f"{_name(steps)} must be a mapping of names to values", *steps)
+        for key in value:
+            if not isinstance(key, str):
+                raise self.error(f"the name {key!r} must be text: put it in quotes", *steps, str(key))
+        return value
+
+    def parse(self, model: type[Model], value: Any, *steps: Step) -> Model:
+        """`value`, which stands at the path, as a model. Raises `ConfigError` with the line of what is wrong."""
+        if not isinstance(value, dict):
+            raise self.error(f"{_name(steps)} must be a mapping of names to values", *steps)
+        for key in value:
+            if key not in model.model_fields:
+                hint = nearest(str(key), model.model_fields)
+                raise self.error(f"unknown key {str(key)!r} in {_name(steps)}{hint}", *steps, str(key))
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = [step for step in first["loc"] if isinstance(step, (str, int))]
+            what = ".".join(str(step) for step in where) or _name(steps)
+            raise self.error(f"{what}: {_sentence(first)}", *steps, *where) from None
+
+    def _check_keys(self, node: yaml.Node | None) -> None:
+        if isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                line = key.start_mark.line + 1
+                if key.value in seen and key.value != "<<":
+                    raise ConfigError(self.path, line, f"duplicate key {key.value!r}; first on line {seen[key.value]}")
+                if isinstance(key, yaml.ScalarNode):
+                    seen[key.value] = line
+                self._check_keys(value)
+        elif isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                self._check_keys(item)
+
+
+def _name(steps: tuple[Step, ...]) -> str:
+    return ".".join(map(str, steps)) or "the file"
+
+
+def _sentence(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,143 @@
+"""Starts engines as child processes, watches them, restarts them with back-off, stops them.
+
+Knows nothing of requests: who calls an engine that is down sees a refused connection, and the
+tenant's failure policy decides.
+"""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corrector.engines import EngineOptions, Launch, load, socket_path
+from wire.endpoint import Endpoint
+
+PROBE_EVERY_S = 5.0
+PROBES_FAILED = 6  # a busy machine may miss one
+SHORTEST_BACKOFF_S = 0.2
+LONGEST_BACKOFF_S = 30.0
+STABLE_AFTER_S = 60.0
+
+Log = Callable[..., Any]
+
+
+@dataclass(slots=True)
+class _Child:
+    name: str
+    launch: Launch
+    socket: Path
+    probe: Endpoint
+    task: asyncio.Task[None] | None = None
+    process: asyncio.subprocess.Process | None = None
+
+
+class Supervisor:
+    """Runs the engines of a configuration; `run_dir` holds their sockets and must be ours alone."""
+
+    def __init__(self, run_dir: Path, log: Log) -> None:
+        self.run_dir = run_dir
+        self._log = log
+        self._children: dict[Path, _Child] = {}
+
+    async def ensure(self, engines: Iterable[EngineOptions]) -> bool:
+        """Start what is not running yet; True once all of them answer, False if their time ran out."""
+        wanted = []
+        for options in engines:
+            socket = socket_path(self.run_dir, options)
+            launch = load(options.kind).launch(options, socket)
+            if launch is None:
+                continue
+            if socket not in self._children:
+                name = f"{options.kind}:{options.model}"
+                child = _Child(name, launch, socket, Endpoint(name, [f"unix:{socket}"]))
+                child.task = asyncio.create_task(self._keep_running(child))
+                self._children[socket] = child
+            wanted.append(self._children[socket])
+        return all(await asyncio.gather(*(self._ready(child) for child in wanted)))
+
+    async def retain(self, engines: Iterable[EngineOptions]) -> None:
+        """Stop every engine that is not among these."""
+        sockets = {socket_path(self.run_dir, options) for options in engines}
+        for socket in set(self._children) - sockets:
+            await self._stop(self._children.pop(socket))
+
+    async def aclose(self) -> None:
+        await asyncio.gather(*(self._stop(child) for child in self._children.values()))
+        self._children.clear()
+
+    def pids(self) -> dict[str, int]:
+        return {child.name: child.process.pid for child in self._children.values() if child.process}
+
+    async def _ready(self, child: _Child) -> bool:
+        deadline = time.monotonic() + child.launch.start_timeout_s
+        while time.monotonic() < deadline:
+            if child.socket.exists() and await child.probe.reachable():
+                return True
+            await asyncio.sleep(0.02)
+        self._log("engine.not_ready", engine=child.name, waited_s=child.launch.start_timeout_s)
+        return False
+
+    async def _keep_running(self, child: _Child) -> None:
+        backoff = SHORTEST_BACKOFF_S
+        while True:
+            started = time.monotonic()
+            child.process = await asyncio.create_subprocess_exec(
+                *child.launch.argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+                env={**os.environ, **child.launch.env},
+            )
+            said = asyncio.create_task(_last_lines(child.process))
+            probe = asyncio.create_task(self._kill_if_silent(child))
+            code = await child.process.wait()
+            probe.cancel()
+            if time.monotonic() - started > STABLE_AFTER_S:
+                backoff = SHORTEST_BACKOFF_S
+            self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=await said)
+            await asyncio.sleep(backoff)
+            backoff = min(LONGEST_BACKOFF_S, backoff * 2)
+
+    async def _kill_if_silent(self, child: _Child) -> None:
+        """An engine that hangs is as good as dead. One that is still starting is let be."""
+        if not await self._ready(child):
+            self._kill(child, signal.SIGKILL)
+            return
+        failed = 0
+        while failed < PROBES_FAILED:
+            await asyncio.sleep(PROBE_EVERY_S)
+            failed = 0 if await child.probe.reachable() else failed + 1
+        self._log("engine.silent", engine=child.name)
+        self._kill(child, signal.SIGKILL)
+
+    async def _stop(self, child: _Child) -> None:
+        if child.task is not None:
+            child.task.cancel()
+            await asyncio.wait({child.task})
+        if child.process is not None and child.process.returncode is None:
+            self._kill(child, signal.SIGTERM)
+            try:
+                await asyncio.wait_for(child.process.wait(), 5.0)
+            except TimeoutError:
+                self._kill(child, signal.SIGKILL)
+                await child.process.wait()
+        child.socket.unlink(missing_ok=True)
+        await child.probe.aclose()
+
+    @staticmethod
+    def _kill(child: _Child, how: signal.Signals) -> None:
+        if child.process is not None and child.process.returncode is None:
+            child.process.send_signal(how)
+
+
+async def _last_lines(process: asyncio.subprocess.Process) -> str:
+    """The end of what the engine wrote to stderr, for the log: an engine's own words on why it died."""
+    assert process.stderr is not None
+    tail = b""
+    while chunk := await process.stderr.read(65536):
+        tail = (tail + chunk)[-600:]
+    return tail.decode(errors="replace").strip().rpartition("\n")[2][-300:]

@@ -1,0 +1,17 @@
+"""MetaAligner's UltraFeedback family (arXiv 2403.17141): text that ends in `Edit: `."""
+
+from collections.abc import Sequence
+
+from corrector.objectives import Objective
+from corrector.templates import Turn, described, question
+
+DELIMITERS = ("| Query:", "| Answer:", "| Edit:")
+
+
+def render(context: Sequence[Turn], answer: str, objectives: Sequence[Objective], *, equal: bool = False) -> str:
+    aim = "make it equal" if equal else "improve it"
+    return (
+        "You are an assistant to human. You will be provided with a query and an answer. "
+        f"Consider the query, then edit the answer to {aim} considering these aspects: {described(objectives)} "
+        f"| Query: {question(context)} | Answer: {answer} | Edit: "
+    )

@@ -1,0 +1,1 @@
+"""The gateway: an OpenAI-compatible proxy that corrects what the policy models answer."""

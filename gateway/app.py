@@ -1,0 +1,108 @@
+"""The composition root: configuration, engines and surfaces become one ASGI application."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from corrector.supervisor import Supervisor
+from gateway.config import ServerOptions
+from gateway.errors import GatewayError
+from gateway.limits import InFlight
+from gateway.pipeline import Pipeline
+from gateway.reload import Reloader
+from gateway.surfaces import chat, health, models
+from gateway.surfaces.http import Context, error_body
+from gateway.telemetry import Metrics, Record
+
+EXPOSED = (
+    "X-Request-Id",
+    "X-Align-Verdict",
+    "X-Align-Reason",
+    "X-Align-Objectives",
+    "X-Align-Corrector",
+    "X-Align-Overhead-Ms",
+    "Retry-After",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`run_dir` holds the engines' sockets. `own_engines` is False where another process runs them.
+
+    `anonymous` allows a tenant that needs no key.
+    """
+
+    policies: Path
+    objectives: Path
+    run_dir: Path
+    server: ServerOptions
+    own_engines: bool = True
+    anonymous: bool = True
+
+
+def create_app(settings: Settings, log: Any = None) -> FastAPI:
+    log = log or structlog.get_logger()
+    metrics = Metrics()
+    supervisor = Supervisor(settings.run_dir, log.warning) if settings.own_engines else None
+    reloader = Reloader(
+        settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
+    )
+    pipeline = Pipeline(log)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await reloader.start()
+            yield
+            await pipeline.drain(settings.server.drain_s)
+        finally:
+            await reloader.aclose()
+
+    app = FastAPI(title="metaaligner-gateway", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app.state.reloader = reloader
+    app.state.supervisor = supervisor
+    context = Context(
+        reloader,
+        pipeline,
+        InFlight(settings.server.max_in_flight),
+        metrics,
+        log,
+        int(settings.server.max_body_mb * 1_000_000),
+    )
+    for surface in (chat, models, health):
+        app.router.routes.extend(surface.routes(context))
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    if settings.server.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.server.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    return app
+
+
+async def _gateway_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)
+    headers = {"X-Request-Id": Record().request_id, **error.headers}
+    return Response(error.body, error.status, headers, media_type="application/json")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """What the router says (no such path, wrong method), in OpenAI's form."""
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    body = error_body(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+    headers = {**(error.headers or {}), "X-Request-Id": Record().request_id}
+    return Response(body, error.status_code, headers, media_type="application/json")

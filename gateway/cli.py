@@ -1,0 +1,237 @@
+"""`metaaligner serve | check | align`. What goes wrong is one clear line, never a traceback."""
+
+import asyncio
+import contextlib
+import difflib
+import re
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from corrector.objectives import Objective
+from corrector.strictyaml import ConfigError
+from wire.errors import WireError
+
+_POLICIES = click.option(
+    "--policies", type=click.Path(path_type=Path), default=Path("policies.yaml"), show_default=True,
+    help="The models: policies and correctors.",
+)  # fmt: skip
+_OBJECTIVES_FILE = click.option(
+    "--objectives", type=click.Path(path_type=Path), default=Path("objectives.yaml"), show_default=True,
+    help="Objectives, sets and tenants.",
+)  # fmt: skip
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        raise SystemExit(error.exit_code) from None
+    except (click.Abort, KeyboardInterrupt):
+        raise SystemExit(130) from None
+    except (ConfigError, WireError, OSError) as error:
+        click.echo(f"error: {error}", err=True)
+        raise SystemExit(2) from None
+
+
+@click.group()
+@click.version_option(package_name="metaaligner-gateway")
+def cli() -> None:
+    """An OpenAI-compatible gateway that aligns what your models answer."""
+
+
+@cli.command()
+@_POLICIES
+@_OBJECTIVES_FILE
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535))
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64))
+@click.option("--allow-anonymous", is_flag=True, help="Serve tenants without keys beyond loopback too.")
+def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, allow_anonymous: bool) -> None:
+    """Start the gateway, and the engines that it runs itself."""
+    from gateway.serve import serve as run
+
+    run(policies, objectives, host, port, workers, allow_anonymous=allow_anonymous)
+
+
+@cli.command()
+@_POLICIES
+@_OBJECTIVES_FILE
+def check(policies: Path, objectives: Path) -> None:
+    """Validate both files and print what each tenant gets."""
+    import os
+
+    from gateway import plan
+    from gateway.config import read
+
+    config = read(policies, objectives)
+    click.echo(f"{policies} and {objectives} are valid.")
+    known = config.objectives
+    for name, tenant in known.tenants.items():
+        keys = "none needed" if tenant.keys == "none" else str(len(tenant.keys))
+        required = known.expand(tenant.required)
+        aims = dict.fromkeys([*required, *known.expand(tenant.objectives)])
+        told = ", ".join(f"{aim} (required)" if aim in required else aim for aim in aims)
+        click.echo(f"\ntenant {name}")
+        click.echo(f"  keys        {keys}")
+        click.echo(f"  policies    {', '.join(plan.usable(config, tenant)) or 'none'}")
+        click.echo(f"  objectives  {told or 'none'}")
+        click.echo(f"  may choose  {tenant.allow if tenant.allow == 'any' else ', '.join(tenant.allow)}")
+        click.echo(f"  may define  {'yes' if tenant.define else 'no'}")
+        click.echo(f"  may turn off  {'yes' if tenant.allow_off and not tenant.required else 'no'}")
+        click.echo(
+            f"  mode {tenant.mode}, release {tenant.release}, on failure {tenant.on_failure}, "
+            f"structured {tenant.structured}, reasoning {tenant.reasoning}"
+        )
+    for name, policy in config.policies.items():
+        variable = getattr(policy, "api_key_env", None)
+        if variable and not os.environ.get(variable):
+            click.echo(f"\nwarning: the policy {name} has no key: {variable} is not set", err=True)
+
+
+@cli.command()
+@click.argument("question", required=False)
+@click.argument("answer", required=False)
+@click.option("--objectives", "names", help="Objectives or sets, with commas; default: the set `default`.")
+@click.option("--define", multiple=True, metavar="NAME=DESCRIPTION", help="An objective on the spot.")
+@click.option("--corrector", "corrector_name", help="Default: the first one in the file.")
+@click.option("--input", "source", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="JSONL or CSV.")
+@click.option("--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="JSONL or CSV.")
+@click.option("--in-flight", default=8, show_default=True, type=click.IntRange(1, 4096))
+@_POLICIES
+@click.option("--objectives-file", type=click.Path(path_type=Path), default=Path("objectives.yaml"), show_default=True)
+def align(
+    question: str | None,
+    answer: str | None,
+    names: str | None,
+    define: tuple[str, ...],
+    corrector_name: str | None,
+    source: Path | None,
+    target: Path | None,
+    in_flight: int,
+    policies: Path,
+    objectives_file: Path,
+) -> None:
+    """Correct one ANSWER to a QUESTION, or a whole file of them (--input, --output)."""
+    single = question is not None and answer is not None
+    if single == (source is not None) or (source is None) != (target is None):
+        raise click.UsageError("give QUESTION and ANSWER, or --input and --output")
+    from gateway.config import read
+
+    config = read(policies, objectives_file)
+    if not config.correctors:
+        raise click.UsageError(f"{policies} has no correctors")
+    chosen = corrector_name or next(iter(config.correctors))
+    if chosen not in config.correctors:
+        raise click.UsageError(f"no corrector {chosen!r}; there are: {', '.join(config.correctors)}")
+    aims = _aims(config, names, define)
+    if source is not None and target is not None:
+        asyncio.run(_align_file(config, chosen, aims, source, target, in_flight))
+    elif question is not None and answer is not None:
+        asyncio.run(_align_one(config, chosen, aims, question, answer))
+
+
+def _aims(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Objective, ...]:
+    known = config.objectives
+    wanted = [name.strip() for name in (names or ("" if define else "default")).split(",") if name.strip()]
+    try:
+        aims: tuple[Objective, ...] = known.ordered(known.expand(wanted))
+    except KeyError as error:
+        listed = ", ".join([*known.objectives, *known.sets])
+        raise click.UsageError(f"unknown objective {error.args[0]!r}; there are: {listed}") from None
+    for text in define:
+        name, equals, description = text.partition("=")
+        if not equals or not name.strip() or not description.strip():
+            raise click.UsageError(f"--define takes NAME=DESCRIPTION, not {text!r}")
+        aims += (Objective(key=name.strip(), name=name.strip().capitalize(), description=description.strip()),)
+    return aims
+
+
+@contextlib.asynccontextmanager
+async def _corrector(config: Any, name: str) -> AsyncIterator[Any]:
+    """The corrector, with its engine running."""
+    from corrector.corrector import Corrector
+    from corrector.supervisor import Supervisor
+    from gateway.reload import corrector_endpoint
+    from gateway.serve import run_dir
+
+    spec = config.correctors[name]
+
+    def log(event: str, **told: object) -> None:
+        click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)
+
+    with run_dir() as directory:
+        supervisor = Supervisor(directory, log)
+        endpoint = corrector_endpoint(name, spec, directory)
+        try:
+            if not await supervisor.ensure([spec.engine]):
+                raise click.ClickException(f"the engine of {name} did not start")
+            yield Corrector(
+                name, spec.options, endpoint, model=spec.engine.model or name, context_tokens=spec.engine.context
+            )
+        finally:
+            await endpoint.aclose()
+            await supervisor.aclose()
+
+
+async def _align_one(config: Any, name: str, aims: tuple[Objective, ...], question: str, answer: str) -> None:
+    from rich.console import Console
+
+    from corrector.corrector import Correction, Task
+    from corrector.templates import Turn
+
+    console = Console(highlight=False, soft_wrap=True)
+    async with _corrector(config, name) as corrector:
+        task = Task((Turn("user", question),), answer, aims, keep_draft_on_failure=False)
+        async for piece in corrector.correct(task):
+            if isinstance(piece, Correction):
+                console.print(_diff(answer, piece.text))
+                told = f"{piece.verdict}: {piece.reason}  [{', '.join(aim.key for aim in aims)}]"
+                console.print(f"\n{told}", style="dim", markup=False)
+
+
+def _diff(before: str, after: str) -> Any:
+    """What was taken out in red and struck, what was put in in green, by words."""
+    from rich.text import Text
+
+    old, new = re.findall(r"\s+|\S+", before), re.findall(r"\s+|\S+", after)
+    shown = Text()
+    for kind, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if kind == "equal":
+            shown.append("".join(old[i:j]))
+            continue
+        shown.append("".join(old[i:j]), style="red strike")
+        shown.append("".join(new[k:m]), style="green")
+    return shown
+
+
+async def _align_file(
+    config: Any, name: str, aims: tuple[Objective, ...], source: Path, target: Path, in_flight: int
+) -> None:
+    from collections import Counter
+
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from corrector.corrector import Correction
+    from gateway import batch
+
+    verdicts: Counter[str] = Counter()
+    try:
+        total = sum(1 for _ in batch.read_rows(source))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns) as bar:
+            shown = bar.add_task("aligning", total=total)
+
+            def progress(told: Correction | None) -> None:
+                verdicts[told.verdict if told else "done before"] += 1
+                bar.advance(shown)
+
+            async with _corrector(config, name) as corrector:
+                await batch.run(source, target, corrector, aims, in_flight, progress)
+    except batch.BatchError as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) or "no rows")

@@ -1,0 +1,96 @@
+"""What a client is told when something fails: OpenAI's error body, always.
+
+GatewayError is raised by our own code and carries a status; `from_wire` maps the failures of a
+policy. Anything else that escapes leaves as a plain 500 with the request id, its text in the log only.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from wire.codec import dumps, loads
+from wire.errors import Rejected, Reported, TimedOut, WireError
+
+# Of an upstream's error answer, what reaches the client. The rest is between us and the upstream.
+PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
+PASSED_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-ratelimit-")
+
+
+class GatewayError(Exception):
+    """An error answer of ours. `code` is for programs, the message for people."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+        self.param = param
+        self.headers = dict(headers or {})
+        self._body = body
+
+    @property
+    def body(self) -> bytes:
+        """The JSON body: an upstream's own where there is one."""
+        return self._body if self._body is not None else dumps(self.as_object())
+
+    def as_object(self) -> dict[str, Any]:
+        return error_object(self.status, self.code, self.message, self.param)
+
+
+def error_object(status: int, code: str, message: str, param: str | None = None) -> dict[str, Any]:
+    return {"error": {"message": message, "type": _type(status), "param": param, "code": code}}
+
+
+def from_wire(error: WireError) -> GatewayError:
+    """A policy's failure in the client's terms."""
+    if isinstance(error, Rejected):
+        return _from_rejected(error)
+    if isinstance(error, Reported):
+        return GatewayError(502, "upstream_error", str(error), body=dumps(error.body))
+    if isinstance(error, TimedOut):
+        return GatewayError(504, "upstream_timeout", str(error))
+    return GatewayError(502, "upstream_unavailable", str(error))
+
+
+def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The upstream's response headers that are the client's business."""
+    return {
+        name: value
+        for name, value in headers.items()
+        if (lower := name.lower()) in PASSED_HEADERS or lower.startswith(PASSED_PREFIXES)
+    }
+
+
+def _from_rejected(error: Rejected) -> GatewayError:
+    headers = passed_headers(error.headers)
+    if error.status in (401, 403):  # the gateway's key is wrong, not the client's
+        return GatewayError(
+            502, "upstream_authentication", "the policy refused the gateway's credentials", headers=headers
+        )
+    if error.status < 400:
+        return GatewayError(
+            502, "upstream_unavailable", f"the policy answered {error.status}, a redirect", headers=headers
+        )
+    try:
+        body = loads(error.body)
+    except ValueError:
+        body = None
+    own = error.body if isinstance(body, dict) and isinstance(body.get("error"), dict) else None
+    message = str(error)
+    if isinstance(body, dict) and own is None:
+        said = body.get("error") or body.get("message") or body.get("detail")
+        message = said if isinstance(said, str) else message
+    return GatewayError(error.status, "upstream_error", message, headers=headers, body=own)
+
+
+def _type(status: int) -> str:
+    known = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return known.get(status, "invalid_request_error" if status < 500 else "api_error")

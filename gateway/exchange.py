@@ -1,0 +1,279 @@
+"""What flows: the request as it came, the drafts inside an answer, and streams folded into answers.
+
+Every field that is not known here passes as it is. Knows nothing of alignment.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from corrector.templates import Turn
+from gateway.errors import GatewayError
+from wire.codec import loads
+
+REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_THINKING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`."""
+
+    raw: bytes
+    body: Json
+    align: Any
+    headers: Mapping[str, str]
+    header_list: tuple[tuple[str, str], ...]
+    query: str
+
+    @property
+    def model(self) -> str:
+        return str(self.body["model"])
+
+    @property
+    def stream(self) -> bool:
+        return bool(self.body.get("stream"))
+
+
+def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> ChatRequest:
+    """Raises `GatewayError` 400 for what no upstream could understand; the rest is the upstream's to judge."""
+    try:
+        body = loads(raw)
+    except ValueError as error:
+        raise GatewayError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise GatewayError(400, "invalid_request", "the body must be a JSON object")
+    if not isinstance(body.get("model"), str) or not body["model"]:
+        raise GatewayError(400, "missing_model", "`model` must name a policy; see GET /v1/models", param="model")
+    if not isinstance(body.get("messages"), list):
+        raise GatewayError(400, "missing_messages", "`messages` must be a list", param="messages")
+    if body.get("stream") not in (None, True, False):
+        raise GatewayError(400, "invalid_stream", "`stream` must be true or false", param="stream")
+    align = body.pop("align", None)
+    return ChatRequest(raw, body, align, dict(header_list), header_list, query)
+
+
+def conversation(messages: list[Any]) -> tuple[Turn, ...]:
+    """The turns that led to the answer, as text. What the system says stands before the first turn."""
+    turns: list[Turn] = []
+    system: list[str] = []
+    for message in messages:
+        if not isinstance(message, dict):
+            continue
+        role, text = message.get("role"), text_of(message.get("content"))
+        if not text:
+            continue
+        if role in ("system", "developer"):
+            system.append(text)
+        elif role == "assistant":
+            turns.append(Turn("assistant", text))
+        else:
+            turns.append(Turn("user", text if role == "user" else f"[{role}] {text}"))
+    if system:
+        told = "\n".join(system)
+        first = turns[0] if turns and turns[0].role == "user" else None
+        turns[: 1 if first else 0] = [Turn("user", f"{told}\n\n{first.text}" if first else told)]
+    return tuple(turns)
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content: a string, or the text parts of a list, other parts named."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    texts = []
+    for part in content:
+        if isinstance(part, str):
+            texts.append(part)
+        elif isinstance(part, dict):
+            text = part.get("text")
+            texts.append(text if isinstance(text, str) else f"[{str(part.get('type', 'part')).split('_')[0]}]")
+    return "\n".join(texts)
+
+
+def drop_reasoning(message: Json) -> None:
+    for name in REASONING_FIELDS:
+        message.pop(name, None)
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """A leading `<think>...</think>` that a server left in the text, and the answer proper."""
+    match = _THINKING.match(text)
+    cut = match.end() if match else 0
+    return text[:cut], text[cut:]
+
+
+def message_text(message: Json) -> str:
+    """The text that a reply's message says, tool calls and refusals aside."""
+    content = message.get("content")
+    if isinstance(content, list):
+        return "".join(_part_text(part) for part in content)
+    return content if isinstance(content, str) else ""
+
+
+def with_text(message: Json, text: str) -> None:
+    """Puts a corrected text in the place of the message's own; parts that are not text stay."""
+    content = message.get("content")
+    if not isinstance(content, list):
+        message["content"] = text
+        return
+    first = next(index for index, part in enumerate(content) if _part_text(part))
+    message["content"] = [
+        {**part, "text": text} if index == first else part
+        for index, part in enumerate(content)
+        if index <= first or not _part_text(part)
+    ]
+
+
+def _part_text(part: Any) -> str:
+    if not isinstance(part, dict) or part.get("type") != "text":
+        return ""
+    text = part.get("text")
+    return text if isinstance(text, str) else ""
+
+
+@dataclass(slots=True)
+class StreamedChoice:
+    """One choice of a stream, so far: its text held back, and its last chunk once that has come."""
+
+    index: int
+    texts: list[str] = field(default_factory=list)
+    finish: Json | None = None
+    finish_event: Json = field(default_factory=dict)
+    had_logprobs: bool = False
+    called_tools: bool = False
+
+    @property
+    def text(self) -> str:
+        return "".join(self.texts)
+
+
+class HeldStream:
+    """Takes a stream's chunks, keeps the text and the ends back, and lets everything else pass.
+
+    The role goes out first and once; an end (`finish_reason`) and usage wait for the corrected text.
+    """
+
+    def __init__(self, *, drop_reasoning: bool = False) -> None:
+        self.choices: dict[int, StreamedChoice] = {}
+        self.usage_events: list[Json] = []
+        self.envelope: Json = {}
+        self._drop_reasoning = drop_reasoning
+
+    @property
+    def ended(self) -> bool:
+        """Has every choice that began come to its end?"""
+        return bool(self.choices) and all(choice.finish is not None for choice in self.choices.values())
+
+    def take(self, event: Json) -> Json | None:
+        """What of the chunk may go to the client now."""
+        choices = event.get("choices")
+        if not isinstance(choices, list) or not choices:
+            if event.get("usage") is None:
+                return event
+            self.usage_events.append(event)
+            return None
+        top = {key: value for key, value in event.items() if key != "choices"}
+        if not self.envelope:
+            self.envelope = {key: value for key, value in top.items() if key != "usage" or value is None}
+        passing: list[Json] = []
+        for choice in choices:
+            if isinstance(choice, dict):
+                passing.extend(self._take_choice(choice, top))
+        return {**top, "choices": passing} if passing else None
+
+    def _take_choice(self, choice: Json, top: Json) -> Iterator[Json]:
+        index = choice.get("index", 0)
+        state = self.choices.get(index)
+        first = state is None
+        if state is None:
+            state = self.choices[index] = StreamedChoice(index)
+        delta = dict(choice.get("delta") or {})
+        had_content = "content" in delta
+        state.texts.append(message_text(delta))
+        delta.pop("content", None)
+        role = delta.pop("role", None)
+        if self._drop_reasoning:
+            drop_reasoning(delta)
+        state.called_tools |= bool(delta.get("tool_calls") or delta.get("function_call"))
+        shown = {**choice, "delta": delta}
+        if choice.get("logprobs") is not None:
+            state.had_logprobs = True
+            shown["logprobs"] = None
+        if first:
+            opening = {"role": role or "assistant", **({"content": ""} if had_content else {})}
+            if choice.get("finish_reason") is not None:
+                yield {**shown, "delta": opening, "finish_reason": None}
+            else:
+                shown["delta"] = {**opening, **delta}
+        if choice.get("finish_reason") is not None:
+            state.finish, state.finish_event = shown, top
+        elif shown["delta"]:
+            yield shown
+
+    def text_chunk(self, choice: StreamedChoice, text: str) -> Json:
+        """A chunk in the stream's own envelope that says a piece of text."""
+        said: Json = {"index": choice.index, "delta": {"content": text}, "finish_reason": None}
+        if choice.had_logprobs:
+            said["logprobs"] = None
+        return {**self.envelope, "choices": [said]}
+
+
+def as_chunks(reply: Json) -> Iterator[Json]:
+    """An unstreamed answer as chunks, for a client that asked for a stream of an upstream that cannot."""
+    top = {key: value for key, value in reply.items() if key not in ("choices", "usage")}
+    top["object"] = "chat.completion.chunk"
+    for choice in reply.get("choices") or []:
+        rest = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
+        message = dict(choice.get("message") or {})
+        for position, call in enumerate(message.get("tool_calls") or []):
+            call.setdefault("index", position)
+        yield {**top, "choices": [{**rest, "delta": message, "finish_reason": None}]}
+        yield {**top, "choices": [{**rest, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}]}
+
+
+class Fold:
+    """Chunks to the unstreamed answer that they spell, for an upstream that streams unasked."""
+
+    def __init__(self) -> None:
+        self._top: Json = {}
+        self._choices: dict[int, Json] = {}
+
+    def take(self, event: Json) -> None:
+        self._top.update({key: value for key, value in event.items() if key != "choices" and value is not None})
+        for chunk in event.get("choices") or []:
+            choice = self._choices.setdefault(
+                chunk.get("index", 0),
+                {"index": chunk.get("index", 0), "message": {"role": "assistant", "content": None}},
+            )
+            for key, value in chunk.items():
+                if key not in ("delta", "index") and (value is not None or key not in choice):
+                    choice[key] = value
+            _merge(choice["message"], chunk.get("delta") or {})
+
+    def reply(self) -> Json:
+        return {
+            **self._top,
+            "object": "chat.completion",
+            "choices": [self._choices[index] for index in sorted(self._choices)],
+        }
+
+
+def _merge(message: Json, delta: Json) -> None:
+    for key, value in delta.items():
+        if key == "tool_calls":
+            calls = message.setdefault("tool_calls", [])
+            for call in value or []:
+                while len(calls) <= call.get("index", 0):
+                    calls.append({})
+                _merge(calls[call.get("index", 0)], {name: part for name, part in call.items() if name != "index"})
+        elif isinstance(value, dict) and isinstance(message.get(key), dict):
+            _merge(message[key], value)
+        elif isinstance(value, str) and isinstance(message.get(key), str) and key not in ("role", "id", "type"):
+            message[key] += value
+        elif value is not None or key not in message:
+            message[key] = dict(value) if isinstance(value, dict) else value

@@ -1,0 +1,510 @@
+"""One request, top to bottom.
+
+    chat
+      authenticate, resolve      who calls, and what is to be done with the answer      (plan.py)
+      _ask                       the policy answers; where it cannot, its fallbacks     (upstreams/)
+      _pass                      nothing to correct: bytes as they come
+      _shadow                    the draft goes out, its correction is only recorded
+      _correct_reply             one JSON body, its text corrected                      (corrector/)
+      _correct_stream            chunks; the text held back, corrected, streamed on     (corrector/)
+
+Each step gets what it needs as an argument, from one snapshot taken at the start.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from corrector.corrector import Correction, Corrector, Task
+from gateway import exchange, plan
+from gateway.errors import GatewayError, from_wire, passed_headers
+from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice
+from gateway.plan import Plan
+from gateway.reload import Snapshot
+from gateway.telemetry import Record
+from gateway.upstreams import Reply
+from wire import sse
+from wire.codec import dumps, loads
+from wire.errors import Dropped, Malformed, Rejected, Reported, WireError
+
+# With several choices, the answer's verdict is the first of these that one of them has.
+_GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")
+_STREAM_HEADERS = {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-cache",
+    "X-Accel-Buffering": "no",
+}
+
+
+@dataclass(slots=True)
+class Answer:
+    """What a surface sends: a body, or a stream of bytes that must be closed."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    stream: AsyncGenerator[bytes, None] | None = None
+
+
+class Pipeline:
+    """Stateless but for the shadow corrections that are still running."""
+
+    def __init__(self, log: Any) -> None:
+        self._log = log
+        self._shadows: set[asyncio.Task[None]] = set()
+
+    async def chat(self, snapshot: Snapshot, request: ChatRequest, record: Record) -> Answer:
+        """Answer one chat completion. Raises `GatewayError`."""
+        name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        record.tenant = name
+        todo = plan.resolve(snapshot.config, name, tenant, request)
+        record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
+        reply = await self._ask(snapshot, todo, request, record)
+        if todo.skip is not None:
+            return await self._pass(reply, todo, record)
+        corrector = snapshot.correctors[todo.corrector]
+        record.corrector = todo.corrector
+        if todo.mode == "shadow":
+            return await self._shadow(reply, todo, corrector, request, record)
+        if request.stream:
+            record.status = 200
+            stream = self._correct_stream(reply, todo, corrector, request, record)
+            heartbeat_s = snapshot.config.server.heartbeat_s
+            headers = {**_STREAM_HEADERS, **_headers(reply, todo, record)}
+            return Answer(200, headers, stream=_beating(stream, heartbeat_s))
+        return await self._correct_reply(reply, todo, corrector, request, record)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running shadow corrections end, for a while."""
+        if self._shadows:
+            _, late = await asyncio.wait(self._shadows, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+
+    async def _ask(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> Reply:
+        """The first of the plan's policies that answers. Raises `GatewayError` with the first one's failure."""
+        failure: WireError | None = None
+        for name in todo.policies:
+            try:
+                reply = await snapshot.upstreams[name].ask(request)
+            except WireError as error:
+                failure = failure or error
+                if isinstance(error, Rejected) and error.status not in (401, 403, 404, 408, 429) and error.status < 500:
+                    break  # the request itself is at fault; another policy would say so too
+                self._log.warning("policy.failed", policy=name, request_id=record.request_id, error=str(error))
+                continue
+            record.served_by = name
+            record.policy_ttft_s = record.since()
+            if request_id := reply.headers.get("x-request-id"):
+                record.request_id = request_id
+            return reply
+        assert failure is not None, "a plan has a policy"
+        raise from_wire(failure) from failure
+
+    async def _pass(self, reply: Reply, todo: Plan, record: Record) -> Answer:
+        """The policy's bytes, not looked into: a stream chunk by chunk, a body as it is."""
+        assert todo.skip is not None
+        record.verdict, record.reason, record.status = "skipped", todo.skip, 200
+        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
+        drop = todo.tenant.reasoning == "drop"
+        if reply.streamed:
+            stream = self._relay_without_reasoning(reply, record) if drop else self._relay(reply, record)
+            return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
+        body = await _read(reply, record)
+        if drop:
+            parsed = _json_object(body)
+            for choice in parsed.get("choices") or []:
+                exchange.drop_reasoning(choice.get("message") or {})
+            body = dumps(parsed)
+        headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+        return Answer(200, headers, body)
+
+    async def _relay(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
+        try:
+            async for chunk in reply.relay():
+                yield chunk
+        except WireError as error:
+            yield b"\n\n" + _error_event(from_wire(error), record)
+        finally:
+            record.policy_s = record.since()
+            reply.close()
+
+    async def _relay_without_reasoning(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
+        try:
+            async for event in reply.events():
+                for choice in event.get("choices") or []:
+                    exchange.drop_reasoning(choice.get("delta") or {})
+                yield sse.encode(event)
+            yield sse.DONE
+        except WireError as error:
+            yield _error_event(from_wire(error), record)
+        finally:
+            record.policy_s = record.since()
+            reply.close()
+
+    async def _shadow(
+        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+    ) -> Answer:
+        """The draft as it is; what its correction would have been goes to the log and the metrics."""
+        record.verdict, record.reason, record.status = "skipped", "shadow", 200
+        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
+        if reply.streamed:
+            stream = self._shadow_stream(reply, todo, corrector, request, record)
+            return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
+        body = await _read(reply, record)
+        texts = [exchange.message_text(choice.get("message") or {}) for choice in _choices(_json_object(body))]
+        self._correct_in_shadow(texts, todo, corrector, request, record)
+        headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+        return Answer(200, headers, body)
+
+    async def _shadow_stream(
+        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+    ) -> AsyncGenerator[bytes, None]:
+        held = HeldStream()
+        try:
+            async for event in reply.events():
+                held.take(event)
+                yield sse.encode(event)
+            yield sse.DONE
+        except WireError as error:
+            yield _error_event(from_wire(error), record)
+            return
+        finally:
+            record.policy_s = record.since()
+            reply.close()
+        self._correct_in_shadow([choice.text for choice in held.choices.values()], todo, corrector, request, record)
+
+    def _correct_in_shadow(
+        self, texts: list[str], todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+    ) -> None:
+        async def correct() -> None:
+            for text in texts:
+                told = await _whole(corrector, _task(request, todo, text, live=False, keep=True))
+                self._log.info(
+                    "shadow",
+                    request_id=record.request_id,
+                    tenant=todo.tenant_name,
+                    policy=todo.policy,
+                    corrector=todo.corrector,
+                    verdict=told.verdict,
+                    reason=told.reason,
+                    corrector_ms=round(told.total_s * 1000, 1),
+                    corrector_tokens=told.completion_tokens,
+                )
+
+        task = asyncio.create_task(correct())
+        self._shadows.add(task)
+        task.add_done_callback(self._shadows.discard)
+
+    async def _correct_reply(
+        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+    ) -> Answer:
+        """The policy's body with its texts corrected, and `align` beside them."""
+        body = await _whole_reply(reply, record)
+        choices = _choices(body)
+        drafts = [_draft(choice.get("message") or {}, todo) for choice in choices]
+        keep = todo.tenant.on_failure == "original"
+        try:
+            corrections = await asyncio.gather(
+                *(_whole(corrector, _task(request, todo, draft, live=False, keep=keep)) for _, draft in drafts)
+            )
+        except WireError as error:
+            raise _unavailable(error) from error
+        for choice, (thinking, draft), told in zip(choices, drafts, corrections, strict=True):
+            message = choice.get("message") or {}
+            if todo.tenant.reasoning == "drop":
+                exchange.drop_reasoning(message)
+            _name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
+            shown = told.text if todo.tenant.reasoning == "drop" else thinking + told.text
+            if shown != thinking + draft:
+                exchange.with_text(message, shown)
+                if choice.get("logprobs") is not None:
+                    choice["logprobs"] = None
+        _note(record, corrections)
+        told_drafts = [draft for _, draft in drafts]
+        body["align"] = _align(todo, record, corrections, told_drafts)
+        record.status = 200
+        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
+        headers["X-Align-Overhead-Ms"] = f"{(record.since() - (record.policy_s or 0)) * 1000:.1f}"
+        return Answer(200, {**headers, "Content-Type": "application/json"}, dumps(body))
+
+    async def _correct_stream(
+        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+    ) -> AsyncGenerator[bytes, None]:
+        """Everything but text passes at once; text comes corrected; ends, usage and `[DONE]` come last."""
+        held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
+        try:
+            async for event in _events(reply):
+                if event.get("error"):
+                    raise Reported("the policy reported an error in its stream", event)
+                passing = held.take(event)
+                if passing is not None:
+                    yield sse.encode(passing)
+            record.policy_s = record.since()
+            if not held.ended:
+                raise Dropped("the policy's stream ended before its answer did")
+            corrections: dict[int, Correction] = {}
+            pieces = [
+                self._correct_choice(held, choice, todo, corrector, request, corrections)
+                for choice in held.choices.values()
+            ]
+            async for chunk in _merged(pieces):
+                if isinstance(chunk, StreamedChoice):  # its text is out
+                    told = corrections[chunk.index]
+                    _note(record, corrections.values())
+                    align = _align(todo, record, [told], [chunk.text])
+                    yield sse.encode({**chunk.finish_event, "choices": [chunk.finish], "align": align})
+                else:
+                    yield sse.encode(chunk)
+            for event in held.usage_events:
+                _note_usage(record, event)
+                yield sse.encode(event)
+            yield sse.DONE
+        except WireError as error:
+            failure = from_wire(error) if record.policy_s is None or not held.ended else _unavailable(error)
+            yield _error_event(failure, record)
+        finally:
+            record.policy_s = record.policy_s or record.since()
+            reply.close()
+
+    async def _correct_choice(
+        self,
+        held: HeldStream,
+        choice: StreamedChoice,
+        todo: Plan,
+        corrector: Corrector,
+        request: ChatRequest,
+        corrections: dict[int, Correction],
+    ) -> AsyncIterator[Json | StreamedChoice]:
+        """Chunks of the corrected text, then the choice itself when they are all out."""
+        thinking, draft = exchange.split_thinking(choice.text)
+        if thinking and todo.tenant.reasoning == "pass":
+            yield held.text_chunk(choice, thinking)
+        keep = todo.tenant.on_failure == "original"
+        task = _task(request, todo, draft, live=todo.tenant.release == "live", keep=keep)
+        async for piece in corrector.correct(task):
+            if isinstance(piece, Correction):
+                _name_skip(piece, choice.called_tools)
+                corrections[choice.index] = piece
+            elif piece:
+                yield held.text_chunk(choice, piece)
+        yield choice
+
+
+def _task(request: ChatRequest, todo: Plan, draft: str, *, live: bool, keep: bool) -> Task:
+    context = exchange.conversation(request.body["messages"])
+    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep)
+
+
+async def _whole(corrector: Corrector, task: Task) -> Correction:
+    async for piece in corrector.correct(task):
+        if isinstance(piece, Correction):
+            return piece
+    raise AssertionError("a correction ends in its Correction")
+
+
+def _draft(message: Json, todo: Plan) -> tuple[str, str]:
+    """A leading `<think>` block, and the text to correct."""
+    return exchange.split_thinking(exchange.message_text(message))
+
+
+def _name_skip(told: Correction, called_tools: bool) -> None:
+    if told.reason == "empty_draft" and called_tools:
+        told.reason = "tool_calls"
+
+
+async def _read(reply: Reply, record: Record) -> bytes:
+    try:
+        return await reply.read()
+    except WireError as error:
+        raise from_wire(error) from error
+    finally:
+        record.policy_s = record.since()
+        reply.close()
+
+
+async def _whole_reply(reply: Reply, record: Record) -> Json:
+    """The reply as one object, also of an upstream that streams unasked."""
+    if not reply.streamed:
+        body = _json_object(await _read(reply, record))
+        _note_usage(record, body)
+        return body
+    fold = exchange.Fold()
+    try:
+        async for event in reply.events():
+            if event.get("error"):
+                raise Reported("the policy reported an error in its stream", event)
+            fold.take(event)
+    except WireError as error:
+        raise from_wire(error) from error
+    finally:
+        record.policy_s = record.since()
+        reply.close()
+    body = fold.reply()
+    _note_usage(record, body)
+    return body
+
+
+async def _events(reply: Reply) -> AsyncIterator[Json]:
+    """The reply as chunks, also of an upstream that cannot stream."""
+    if reply.streamed:
+        async for event in reply.events():
+            yield event
+        return
+    try:
+        body = loads(await reply.read())
+    except ValueError:
+        raise Malformed("the policy did not answer in JSON") from None
+    if not isinstance(body, dict):
+        raise Malformed("the policy did not answer with an object")
+    if body.get("error"):
+        raise Reported("the policy reported an error", body)
+    for chunk in exchange.as_chunks(body):
+        yield chunk
+
+
+def _json_object(body: bytes) -> Json:
+    try:
+        parsed = loads(body)
+    except ValueError:
+        parsed = None
+    if not isinstance(parsed, dict):
+        raise GatewayError(502, "upstream_malformed", "the policy did not answer with a JSON object")
+    return parsed
+
+
+def _choices(body: Json) -> list[Json]:
+    choices = body.get("choices")
+    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
+
+
+def _unavailable(error: WireError) -> GatewayError:
+    return GatewayError(502, "corrector_unavailable", f"the answer could not be corrected: {error}")
+
+
+def _error_event(error: GatewayError, record: Record) -> bytes:
+    """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
+    record.status, record.error = error.status, error.code
+    return b"data: " + error.body.replace(b"\n", b" ") + b"\n\n"
+
+
+def _headers(reply: Reply, todo: Plan, record: Record) -> dict[str, str]:
+    headers = passed_headers(reply.headers)
+    headers = {name: value for name, value in headers.items() if name.lower() != "x-request-id"}
+    headers["X-Request-Id"] = record.request_id
+    if todo.objectives:
+        headers["X-Align-Objectives"] = ", ".join(objective.key for objective in todo.objectives)
+    headers["X-Align-Corrector"] = todo.corrector
+    return headers
+
+
+def _verdict_headers(record: Record) -> dict[str, str]:
+    return {"X-Align-Verdict": record.verdict, "X-Align-Reason": record.reason}
+
+
+def _note(record: Record, corrections: Any) -> None:
+    """Takes the corrections' figures into the record, all choices together."""
+    told = list(corrections)
+    if not told:
+        return
+    verdicts = [correction.verdict for correction in told]
+    gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
+    record.verdict = gravest
+    record.reason = next(correction.reason for correction in told if correction.verdict == gravest)
+    record.corrector_s = max(correction.total_s for correction in told)
+    waits = [correction.first_token_s for correction in told if correction.first_token_s is not None]
+    record.corrector_ttft_s = min(waits) if waits else None
+    queues = [correction.queue_s for correction in told if correction.queue_s is not None]
+    record.corrector_queue_s = min(queues) if queues else None
+    record.corrector_tokens = sum(correction.completion_tokens for correction in told)
+
+
+def _note_usage(record: Record, body: Mapping[str, Any]) -> None:
+    usage = body.get("usage")
+    if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
+        record.policy_tokens = usage["completion_tokens"]
+
+
+def _align(todo: Plan, record: Record, corrections: list[Correction], drafts: list[str]) -> Json:
+    """The `align` object beside an answer, or beside one choice of a stream."""
+
+    def one(told: Correction, draft: str) -> Json:
+        said: Json = {"verdict": told.verdict, "reason": told.reason}
+        if told.parts > 1:
+            said["parts"] = told.parts
+        if told.dropped_turns:
+            said["dropped_turns"] = told.dropped_turns
+        if told.resumed_at is not None:
+            said["resumed_at"] = told.resumed_at
+        if todo.return_draft:
+            said["draft"] = draft
+        return said
+
+    prompt = sum(told.prompt_tokens for told in corrections)
+    completion = sum(told.completion_tokens for told in corrections)
+    align: Json = {"verdict": record.verdict, "reason": record.reason}
+    if len(corrections) == 1:
+        align = one(corrections[0], drafts[0])
+    align |= {
+        "objectives": [objective.key for objective in todo.objectives],
+        "policy": record.served_by,
+        "corrector": todo.corrector,
+        "mode": todo.mode,
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        },
+        "timings_ms": {
+            "policy": _ms(record.policy_s),
+            "corrector_first_token": _ms(record.corrector_ttft_s),
+            "corrector": _ms(record.corrector_s),
+            "total": _ms(record.since()),
+        },
+    }
+    if len(corrections) > 1:
+        align["choices"] = [one(told, draft) for told, draft in zip(corrections, drafts, strict=True)]
+    return align
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
+
+
+async def _beating(stream: AsyncGenerator[bytes, None], every_s: float) -> AsyncGenerator[bytes, None]:
+    async for chunk in sse.with_heartbeat(stream, every_s):
+        yield chunk
+
+
+async def _merged(sources: list[AsyncIterator[Any]]) -> AsyncIterator[Any]:
+    """Items of all sources as they come. One source is passed through; the first failure ends all."""
+    if len(sources) == 1:
+        async for item in sources[0]:
+            yield item
+        return
+    queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
+
+    async def feed(source: AsyncIterator[Any]) -> None:
+        try:
+            async for item in source:
+                await queue.put(("item", item))
+            await queue.put(("end", None))
+        except WireError as error:
+            await queue.put(("error", error))
+
+    tasks = [asyncio.create_task(feed(source)) for source in sources]
+    try:
+        running = len(tasks)
+        while running:
+            kind, item = await queue.get()
+            if kind == "error":
+                raise item
+            if kind == "end":
+                running -= 1
+            else:
+                yield item
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,237 @@
+"""Both files to one snapshot, swapped when either is saved; a broken save changes nothing.
+
+A request asks for the `current()` snapshot and keeps it to its end. Looking whether a file has
+changed costs two `stat` calls, so a save is in force for the next request, on any file system.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from corrector.corrector import Corrector
+from corrector.engines import load, socket_path
+from corrector.strictyaml import ConfigError
+from corrector.supervisor import Supervisor
+from gateway import upstreams
+from gateway.config import Config, CorrectorSpec, read
+from gateway.telemetry import Metrics
+from gateway.upstreams import Upstream
+from wire.endpoint import Endpoint
+
+SETTLE_S = 0.05  # an editor may truncate first and write then
+PATIENCE_S = 0.3  # how long a request waits for the reload that it has found
+LOOK_EVERY_S = 1.0
+ENGINE_PATIENCE_S = 60.0
+
+_Signature = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The configuration in force, and the clients that it names."""
+
+    config: Config
+    upstreams: Mapping[str, Upstream]
+    correctors: Mapping[str, Corrector]
+    endpoints: Mapping[str, Endpoint]
+
+
+class Reloader:
+    """Owns the snapshot. `supervisor` is None where another process runs the engines."""
+
+    def __init__(
+        self,
+        policies_path: Path,
+        objectives_path: Path,
+        run_dir: Path,
+        supervisor: Supervisor | None,
+        metrics: Metrics,
+        log: Any,
+        *,
+        anonymous: bool = True,
+    ) -> None:
+        self._anonymous = anonymous
+        self._paths = (policies_path, objectives_path)
+        self._run_dir = run_dir
+        self._supervisor = supervisor
+        self._metrics = metrics
+        self._log = log
+        self._snapshot: Snapshot | None = None
+        self._seen: _Signature = ()
+        self._reload: asyncio.Task[None] | None = None
+        self._retired: list[asyncio.Task[None]] = []
+        self._watch: asyncio.Task[None] | None = None
+        self.last_error: str | None = None
+
+    async def start(self) -> None:
+        """Load for the first time. Raises `ConfigError`."""
+        self._seen = self._signature()
+        config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
+        await self._engines_up(config)
+        self._snapshot = build(config, None, self._run_dir)
+        self._watch = asyncio.create_task(self._look_now_and_then())
+
+    async def current(self) -> Snapshot:
+        """The snapshot in force, after a save that this call is the first to see has been taken in."""
+        if self._reload is None and self._signature() != self._seen:
+            self._reload = asyncio.create_task(self._take_in())
+        if self._reload is not None:
+            await asyncio.wait({self._reload}, timeout=PATIENCE_S)
+        return self.snapshot
+
+    @property
+    def snapshot(self) -> Snapshot:
+        assert self._snapshot is not None, "start() comes first"
+        return self._snapshot
+
+    async def aclose(self) -> None:
+        tasks = [task for task in (self._watch, self._reload, *self._retired) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._snapshot is not None:
+            await _close(self._snapshot, None)
+        if self._supervisor is not None:
+            await self._supervisor.aclose()
+
+    async def _look_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await self.current()
+
+    def _signature(self) -> _Signature:
+        found = []
+        for path in self._paths:
+            try:
+                stat = path.stat()
+            except OSError:
+                found.append((0, 0, 0))
+                continue
+            found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(found)
+
+    async def _take_in(self) -> None:
+        """Read, validate, swap; or say what is wrong and leave everything as it is."""
+        try:
+            signature = self._signature()
+            while True:  # until nobody is writing any more
+                await asyncio.sleep(SETTLE_S)
+                if (now := self._signature()) == signature:
+                    break
+                signature = now
+            self._seen = signature
+            started = time.perf_counter()
+            try:
+                config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
+            except ConfigError as error:
+                self.last_error = str(error)
+                self._metrics.reloads.labels("rejected").inc()
+                self._log.error("reload.rejected", error=str(error))
+                return
+            await self._engines_up(config)
+            before = self.snapshot
+            self._snapshot = build(config, before, self._run_dir)
+            self.last_error = None
+            self._metrics.reloads.labels("applied").inc()
+            self._log.info(
+                "reload.applied",
+                took_ms=round((time.perf_counter() - started) * 1000, 1),
+                changed=changes(before.config, config),
+            )
+            self._retired = [task for task in self._retired if not task.done()]
+            self._retired.append(asyncio.create_task(self._retire(before)))
+        finally:
+            self._reload = None
+
+    async def _engines_up(self, config: Config) -> None:
+        if self._supervisor is not None:
+            await self._supervisor.ensure(config.engines())
+            return
+        for options in config.engines():  # another process starts them; wait for what it has promised
+            socket = socket_path(self._run_dir, options)
+            if load(options.kind).launch(options, socket) is None:
+                continue
+            deadline = time.monotonic() + ENGINE_PATIENCE_S
+            while not socket.exists() and time.monotonic() < deadline:
+                await asyncio.sleep(0.05)
+
+    async def _retire(self, before: Snapshot) -> None:
+        """Close what only the old snapshot used, once its requests have had their time."""
+        await asyncio.sleep(before.config.server.drain_s)
+        await _close(before, self.snapshot)
+        if self._supervisor is not None:
+            await self._supervisor.retain(self.snapshot.config.engines())
+
+
+def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
+    """Clients for the configuration; those whose options have not changed are kept, with their connections."""
+    made_upstreams: dict[str, Upstream] = {}
+    for name, policy in config.policies.items():
+        if before is not None and before.config.policies.get(name) == policy:
+            made_upstreams[name] = before.upstreams[name]
+        else:
+            made_upstreams[name] = upstreams.load(policy.kind).build(name, policy, run_dir)
+    correctors: dict[str, Corrector] = {}
+    endpoints: dict[str, Endpoint] = {}
+    for name, spec in config.correctors.items():
+        if before is not None and before.config.correctors.get(name) == spec:
+            correctors[name], endpoints[name] = before.correctors[name], before.endpoints[name]
+        else:
+            endpoints[name] = corrector_endpoint(name, spec, run_dir)
+            correctors[name] = Corrector(
+                name,
+                spec.options,
+                endpoints[name],
+                model=spec.engine.model or name,
+                context_tokens=spec.engine.context,
+            )
+    return Snapshot(config, made_upstreams, correctors, endpoints)
+
+
+def corrector_endpoint(name: str, spec: CorrectorSpec, run_dir: Path) -> Endpoint:
+    engine = load(spec.engine.kind)
+    return Endpoint(
+        f"the corrector {name}",
+        engine.base_urls(spec.engine, socket_path(run_dir, spec.engine)),
+        api_key=engine.api_key(spec.engine),
+        timeout_s=spec.options.timeout_s,
+        retries=1,
+    )
+
+
+def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:
+    """What a reload changed: names added, removed and changed, by section. Names only."""
+    found: dict[str, dict[str, list[str]]] = {}
+    pairs: tuple[tuple[str, Mapping[str, Any], Mapping[str, Any]], ...] = (
+        ("policies", before.policies, after.policies),
+        ("correctors", before.correctors, after.correctors),
+        ("objectives", before.objectives.objectives, after.objectives.objectives),
+        ("sets", before.objectives.sets, after.objectives.sets),
+        ("tenants", before.objectives.tenants, after.objectives.tenants),
+        ("server (needs a restart)", before.server.model_dump(), after.server.model_dump()),
+    )
+    for section, old, new in pairs:
+        kinds = {
+            "added": [name for name in new if name not in old],
+            "removed": [name for name in old if name not in new],
+            "changed": [name for name in new if name in old and old[name] != new[name]],
+        }
+        told = {kind: names[:20] for kind, names in kinds.items() if names}
+        if told:
+            found[section] = told
+    return found
+
+
+async def _close(old: Snapshot, kept: Snapshot | None) -> None:
+    using: set[int] = set()
+    if kept is not None:
+        using = {id(client) for client in (*kept.upstreams.values(), *kept.endpoints.values())}
+    clients: list[Upstream | Endpoint] = [*old.upstreams.values(), *old.endpoints.values()]
+    for client in clients:
+        if id(client) not in using:
+            with contextlib.suppress(OSError):
+                await client.aclose()

@@ -1,0 +1,142 @@
+"""Runs the application under uvicorn: one worker, or several that share the engines of their parent."""
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from corrector.supervisor import Supervisor
+from gateway.app import Settings, create_app
+from gateway.config import Config, read
+from gateway.reload import Reloader
+from gateway.telemetry import Metrics, configure_logging
+
+_ENVIRONMENT = "METAALIGNER_WORKER_"
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, *, allow_anonymous: bool) -> None:
+    """Serve until a signal; then drain, for a bounded time. Raises `ConfigError`."""
+    anonymous = allow_anonymous or is_loopback(host)
+    config = read(policies, objectives, anonymous=anonymous)
+    configure_logging()
+    with run_dir() as directory:
+        settings = Settings(policies, objectives, directory, config.server, anonymous=anonymous)
+        options: dict[str, Any] = {
+            "host": host,
+            "port": port,
+            "log_config": None,
+            "access_log": False,
+            "server_header": False,
+            "lifespan": "on",
+            "timeout_graceful_shutdown": config.server.drain_s,
+        }
+        banner = _banner(host, port, config)
+        if workers == 1:
+            _Server(uvicorn.Config(create_app(settings), **options), banner).run()
+        else:
+            _serve_many(settings, workers, options, banner)
+
+
+@contextlib.contextmanager
+def run_dir() -> Iterator[Path]:
+    """A directory that only this user can enter, gone afterwards. Short: a socket's path has 107 bytes at most."""
+    directory = Path(tempfile.mkdtemp(prefix="metaaligner-", dir="/tmp"))
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def worker_app() -> FastAPI:
+    """The application of one worker of several; its parent told it in the environment what to serve."""
+    configure_logging()
+    told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
+    policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
+    server = read(policies, objectives, anonymous=anonymous).server
+    return create_app(
+        Settings(policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous)
+    )
+
+
+def _serve_many(settings: Settings, workers: int, options: dict[str, Any], banner: str) -> None:
+    told = {
+        "POLICIES": str(settings.policies),
+        "OBJECTIVES": str(settings.objectives),
+        "RUN_DIR": str(settings.run_dir),
+        "ANONYMOUS": "yes" if settings.anonymous else "no",
+    }
+    os.environ.update({_ENVIRONMENT + name: value for name, value in told.items()})
+    metrics_dir = settings.run_dir / "metrics"
+    metrics_dir.mkdir()
+    os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # before a worker makes its metrics
+    with _engines(settings):
+        print(banner, flush=True)
+        uvicorn.run("gateway.serve:worker_app", factory=True, workers=workers, **options)
+
+
+@contextlib.contextmanager
+def _engines(settings: Settings) -> Iterator[None]:
+    """Runs the engines from a thread of this process, and follows the files for new ones."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    log = structlog.get_logger().bind(process="parent")
+    supervisor = Supervisor(settings.run_dir, log.warning)
+    reloader = Reloader(settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log)
+    try:
+        asyncio.run_coroutine_threadsafe(reloader.start(), loop).result()
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(reloader.aclose(), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+class _Server(uvicorn.Server):
+    """Says that it is ready once it is."""
+
+    def __init__(self, config: uvicorn.Config, banner: str) -> None:
+        super().__init__(config)
+        self._banner = banner
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(self._banner, flush=True)
+
+
+def _banner(host: str, port: int, config: Config) -> str:
+    shown = f"[{host}]" if ":" in host else host
+    url = f"http://{shown}:{port}"
+    model = next(iter(config.policies))
+    return f"""
+metaaligner is ready on {url}. Try:
+
+  curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -H 'X-Align-Return: draft' \\
+    -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "How do I make tea?"}}]}}'
+
+  from openai import OpenAI
+  client = OpenAI(base_url="{url}/v1", api_key="none")
+  for chunk in client.chat.completions.create(
+      model="{model}", messages=[{{"role": "user", "content": "How do I make tea?"}}], stream=True):
+      print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="")
+"""

@@ -1,0 +1,1 @@
+"""API surfaces, one file each: what clients speak. Each has `routes(context)`."""

@@ -1,0 +1,29 @@
+"""POST /v1/chat/completions: OpenAI's chat API, streamed or not."""
+
+from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
+
+from gateway import exchange
+from gateway.pipeline import Answer
+from gateway.surfaces.http import Context, serve
+from gateway.telemetry import Record
+
+
+def routes(context: Context) -> list[BaseRoute]:
+    return [Route("/v1/chat/completions", ChatCompletions(context), methods=["POST"])]
+
+
+class ChatCompletions:
+    """An ASGI endpoint of its own: between the socket and the pipeline stands nothing that costs time."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def handle(body: bytes, record: Record) -> Answer:
+            headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+            request = exchange.parse(body, headers, scope["query_string"].decode("latin-1"))
+            snapshot = await self._context.reloader.current()
+            return await self._context.pipeline.chat(snapshot, request, record)
+
+        await serve(self._context, scope, receive, send, handle)

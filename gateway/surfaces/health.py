@@ -1,0 +1,37 @@
+"""/healthz (this process lives), /readyz (it can answer: engines and configuration), /metrics (Prometheus)."""
+
+import asyncio
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from gateway.surfaces.http import Context
+from wire.codec import dumps
+
+# A hosted service may be away without this gateway being at fault: only engines of our own decide.
+OWN = "local"
+
+
+def routes(context: Context) -> list[BaseRoute]:
+    async def healthz(request: Request) -> Response:
+        return Response(b'{"status":"alive"}', media_type="application/json")
+
+    async def readyz(request: Request) -> Response:
+        snapshot = context.reloader.snapshot
+        names = [name for name, policy in snapshot.config.policies.items() if policy.kind == OWN]
+        checks = {f"policy {name}": snapshot.upstreams[name].reachable() for name in names}
+        checks |= {f"corrector {name}": corrector.reachable() for name, corrector in snapshot.correctors.items()}
+        up = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
+        ready = all(up.values())
+        said = {
+            "status": "ready" if ready else "not ready",
+            "engines": {name: "up" if fine else "down" for name, fine in up.items()},
+            "configuration": context.reloader.last_error or "in force",
+        }
+        return Response(dumps(said), status_code=200 if ready else 503, media_type="application/json")
+
+    async def metrics(request: Request) -> Response:
+        return Response(context.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]

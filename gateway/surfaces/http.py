@@ -1,0 +1,154 @@
+"""What every surface does alike: read a body, send an answer or an error, stop when the client goes away."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.types import Receive, Scope, Send
+
+from gateway.errors import GatewayError, error_object
+from gateway.limits import InFlight
+from gateway.pipeline import Answer, Pipeline
+from gateway.reload import Reloader
+from gateway.telemetry import Metrics, Record
+from wire.codec import dumps
+
+CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the surfaces share."""
+
+    reloader: Reloader
+    pipeline: Pipeline
+    limits: InFlight
+    metrics: Metrics
+    log: Any
+    max_body_bytes: int
+
+
+class ClientGone(Exception):
+    pass
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The request's body. Raises `GatewayError` 413 once it is over the limit, in bytes."""
+    chunks = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size > limit:
+            raise GatewayError(
+                413, "body_too_large", f"the body is over {limit / 1e6:g} MB", headers={"Connection": "close"}
+            )
+        chunks.append(chunk)
+        if not message.get("more_body", False):
+            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+Handle = Callable[[bytes, Record], Awaitable[Answer]]
+
+
+async def serve(context: Context, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
+    """Run one request to its end: the only place where a failure becomes an error answer."""
+    record = Record(request_id=_request_id(scope))
+    context.metrics.in_flight.inc()
+    watcher: asyncio.Task[None] | None = None
+    try:
+        with context.limits.place():
+            body = await read_body(scope, receive, context.max_body_bytes)
+            work = asyncio.current_task()
+            assert work is not None
+            watcher = asyncio.create_task(_cancel_when_gone(receive, work))
+            answer = await _answered(handle(body, record), record, context.log)
+            await send_answer(answer, send)
+    except GatewayError as error:  # before there was work: too many in flight, body too large
+        await send_answer(_error_answer(error, record), send)
+    except ClientGone:
+        record.status, record.error = CLIENT_GONE, "client_gone"
+    except asyncio.CancelledError:
+        if watcher is None or not watcher.done():
+            raise  # we are being shut down
+        record.status, record.error = CLIENT_GONE, "client_gone"
+    except OSError:
+        record.status, record.error = CLIENT_GONE, "client_gone"
+    finally:
+        if watcher is not None:
+            watcher.cancel()
+        context.metrics.in_flight.dec()
+        record.finish(context.metrics, context.log)
+
+
+async def send_answer(answer: Answer, send: Send) -> None:
+    headers = [(name.lower().encode("latin-1"), _latin(value)) for name, value in answer.headers.items()]
+    if answer.stream is None:
+        headers.append((b"content-length", str(len(answer.body)).encode()))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await _send_stream(answer.stream, send)
+
+
+async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send) -> None:
+    try:
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        await stream.aclose()
+
+
+async def _answered(work: Awaitable[Answer], record: Record, log: Any) -> Answer:
+    try:
+        return await work
+    except GatewayError as error:
+        return _error_answer(error, record)
+    except asyncio.CancelledError:
+        raise
+    except Exception:
+        # The one broad except of the gateway: what nobody foresaw must not show its inside to a client.
+        log.exception("unexpected", request_id=record.request_id)
+        return _error_answer(
+            GatewayError(500, "internal_error", f"internal error; request id {record.request_id}"), record
+        )
+
+
+def _error_answer(error: GatewayError, record: Record) -> Answer:
+    record.status, record.error = error.status, error.code
+    headers = {"X-Request-Id": record.request_id}
+    for name, value in error.headers.items():
+        headers["X-Request-Id" if name.lower() == "x-request-id" else name] = value
+    record.request_id = headers["X-Request-Id"]
+    return Answer(error.status, {**headers, "Content-Type": "application/json"}, error.body)
+
+
+async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Any]) -> None:
+    """Once the body is read, the next message says that the client has gone (or that all has been sent)."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    work.cancel()
+
+
+def _request_id(scope: Scope) -> str:
+    """The client's own `X-Request-Id`, if it is one that can stand in a log; else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            told = value.decode("latin-1")
+            if 0 < len(told) <= 128 and told.isascii() and told.isprintable():
+                return str(told)
+    return Record().request_id
+
+
+def _latin(value: str) -> bytes:
+    return value.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+
+
+def error_body(status: int, code: str, message: str) -> bytes:
+    return dumps(error_object(status, code, message))

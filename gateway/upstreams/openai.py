@@ -1,0 +1,88 @@
+"""Any OpenAI-compatible URL: the fast path. What the client sent goes on as it came, but for the model's name."""
+
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import Field
+
+from gateway.exchange import ChatRequest, Json
+from gateway.upstreams import PolicyOptions, Reply, Upstream
+from wire.codec import dumps
+from wire.endpoint import Endpoint, Opened, json_events
+
+# The rest of a client's headers concerns the upstream. These are the connection's, or the gateway's.
+_KEPT_BACK = frozenset(
+    """
+    accept-encoding api-key authorization connection content-encoding content-length content-type cookie expect
+    forwarded host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding upgrade via
+    x-api-key x-real-ip
+    """.split()  # noqa: SIM905 - a table of names reads better as words
+)
+_KEPT_BACK_PREFIXES = ("x-align-", "x-forwarded-", "sec-", "access-control-")
+
+
+class Options(PolicyOptions):
+    kind: Literal["openai"]
+    base_url: str | tuple[str, ...]
+    api_key_env: str | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = 60
+    retries: Annotated[int, Field(ge=0, le=10)] = 2
+
+
+def build(name: str, options: Options, run_dir: Path) -> Upstream:
+    urls = (options.base_url,) if isinstance(options.base_url, str) else options.base_url
+    key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    endpoint = Endpoint(name, urls, api_key=key, timeout_s=options.timeout_s, retries=options.retries)
+    return OpenAIUpstream(endpoint, options.model or name)
+
+
+class OpenAIUpstream:
+    def __init__(self, endpoint: Endpoint, model: str) -> None:
+        self._endpoint = endpoint
+        self._model = model
+
+    async def ask(self, request: ChatRequest) -> Reply:
+        as_it_came = request.body["model"] == self._model and request.align is None
+        body = request.raw if as_it_came else dumps({**request.body, "model": self._model})
+        opened = await self._endpoint.post("/chat/completions", body, forwarded(request.header_list), request.query)
+        return OpenAIReply(opened)
+
+    async def reachable(self) -> bool:
+        return await self._endpoint.reachable()
+
+    async def aclose(self) -> None:
+        await self._endpoint.aclose()
+
+
+class OpenAIReply:
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._opened.headers
+
+    @property
+    def streamed(self) -> bool:
+        return self._opened.streamed
+
+    async def read(self) -> bytes:
+        return await self._opened.read()
+
+    def relay(self) -> AsyncIterator[bytes]:
+        return self._opened.chunks()
+
+    def events(self) -> AsyncIterator[Json]:
+        return cast(AsyncIterator[Json], json_events(self._opened))
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+def forwarded(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """The client's headers that go on to the upstream."""
+    return {
+        name: value for name, value in headers if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+    }

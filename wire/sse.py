@@ -1,0 +1,95 @@
+"""Server-sent events, both ways: an incremental decoder over bytes, and encoders.
+
+Lines end in CR LF, LF or CR and in nothing else (WHATWG HTML, "Server-sent events"): U+2028 and its
+kin are text. The decoder takes chunks cut anywhere, inside a character or between CR and LF.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from wire.codec import dumps
+
+DONE = b"data: [DONE]\n\n"
+HEARTBEAT = b": keep-alive\n\n"
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    data: str
+    event: str = "message"
+
+
+class Decoder:
+    """Feed bytes, get events. One instance a stream."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._skip_newline = False  # the last chunk ended in CR: a leading LF belongs to it
+        self._data: list[str] = []
+        self._event = ""
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        if self._skip_newline and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._skip_newline = False
+        if not chunk:
+            return []
+        if b"\n" not in chunk and b"\r" not in chunk:  # one byte at a time must not rescan the buffer
+            self._buffer += chunk
+            return []
+        if chunk.endswith(b"\r"):
+            self._skip_newline = True
+        lines = _LINE_END.split(bytes(self._buffer) + chunk)
+        self._buffer = bytearray(lines.pop())
+        return self._events(lines)
+
+    def close(self) -> list[Event]:
+        """What stood unfinished at the end; some servers omit the last blank line."""
+        lines = [bytes(self._buffer), b""]
+        self._buffer.clear()
+        return self._events(lines)
+
+    def _events(self, lines: list[bytes]) -> list[Event]:
+        events = []
+        for raw in lines:
+            if not raw:
+                if self._data:
+                    events.append(Event("\n".join(self._data), self._event or "message"))
+                self._data, self._event = [], ""
+                continue
+            name, _, value = raw.decode("utf-8", errors="replace").partition(":")
+            value = value.removeprefix(" ")
+            if name == "data":
+                self._data.append(value)
+            elif name == "event":
+                self._event = value
+        return events
+
+
+def encode(value: Any) -> bytes:
+    """One `data:` event holding a JSON value."""
+    return b"data: " + dumps(value) + b"\n\n"
+
+
+async def with_heartbeat(chunks: AsyncGenerator[bytes, None], every_s: float) -> AsyncIterator[bytes]:
+    """The chunks, and an SSE comment whenever none has come for `every_s` seconds."""
+    step: asyncio.Task[bytes | None] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(anext(chunks, None))
+            while not (await asyncio.wait({step}, timeout=every_s))[0]:
+                yield HEARTBEAT
+            chunk = step.result()
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        if step is not None and not step.done():
+            step.cancel()
+            await asyncio.wait({step})
+        await chunks.aclose()
