@@ -12,13 +12,13 @@ Each step gets what it needs as an argument, from one snapshot taken at the star
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from corrector.corrector import Correction, Corrector, Task
-from gateway import exchange, plan
-from gateway.errors import GatewayError, from_wire, passed_headers
+from gateway import exchange, plan, report
+from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice
 from gateway.plan import Plan
 from gateway.reload import Snapshot
@@ -28,8 +28,8 @@ from wire import sse
 from wire.codec import dumps, loads
 from wire.errors import Dropped, Malformed, Rejected, Reported, WireError
 
-# With several choices, the answer's verdict is the first of these that one of them has.
-_GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")
+# Skipped by configuration or by wish: such an answer is relayed byte for byte, its verdict in the headers only.
+_UNSEEN = ("mode_off", "no_corrector")
 _STREAM_HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-cache",
@@ -71,7 +71,7 @@ class Pipeline:
             record.status = 200
             stream = self._correct_stream(reply, todo, corrector, request, record)
             heartbeat_s = snapshot.config.server.heartbeat_s
-            headers = {**_STREAM_HEADERS, **_headers(reply, todo, record)}
+            headers = {**_STREAM_HEADERS, **report.headers(reply, todo, record)}
             return Answer(200, headers, stream=_beating(stream, heartbeat_s))
         return await self._correct_reply(reply, todo, corrector, request, record)
 
@@ -103,22 +103,17 @@ class Pipeline:
         raise from_wire(failure) from failure
 
     async def _pass(self, reply: Reply, todo: Plan, record: Record) -> Answer:
-        """The policy's bytes, not looked into: a stream chunk by chunk, a body as it is."""
+        """The policy's answer as it is. Where alignment is off, its bytes are not looked into."""
         assert todo.skip is not None
         record.verdict, record.reason, record.status = "skipped", todo.skip, 200
-        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
-        drop = todo.tenant.reasoning == "drop"
+        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
+        unseen = todo.skip in _UNSEEN and todo.tenant.reasoning == "pass"
         if reply.streamed:
-            stream = self._relay_without_reasoning(reply, record) if drop else self._relay(reply, record)
+            stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, record, HeldStream())
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         body = await _read(reply, record)
-        if drop:
-            parsed = _json_object(body)
-            for choice in parsed.get("choices") or []:
-                exchange.drop_reasoning(choice.get("message") or {})
-            body = dumps(parsed)
         headers["Content-Type"] = reply.headers.get("content-type", "application/json")
-        return Answer(200, headers, body)
+        return Answer(200, headers, body if unseen else dumps(_told(_json_object(body), todo, record)))
 
     async def _relay(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
         try:
@@ -130,12 +125,16 @@ class Pipeline:
             record.policy_s = record.since()
             reply.close()
 
-    async def _relay_without_reasoning(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
+    async def _relay_told(
+        self, reply: Reply, todo: Plan, record: Record, held: HeldStream
+    ) -> AsyncGenerator[bytes, None]:
+        """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
         try:
-            async for event in reply.events():
-                for choice in event.get("choices") or []:
-                    exchange.drop_reasoning(choice.get("delta") or {})
-                yield sse.encode(event)
+            async for event in _events(reply):
+                held.take(event)
+                yield sse.encode(_told(event, todo, record))
+            if not held.ended:
+                raise Dropped("the policy's stream ended before its answer did")
             yield sse.DONE
         except WireError as error:
             yield _error_event(from_wire(error), record)
@@ -148,32 +147,24 @@ class Pipeline:
     ) -> Answer:
         """The draft as it is; what its correction would have been goes to the log and the metrics."""
         record.verdict, record.reason, record.status = "skipped", "shadow", 200
-        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
+        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
         if reply.streamed:
             stream = self._shadow_stream(reply, todo, corrector, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
-        body = await _read(reply, record)
-        texts = [exchange.message_text(choice.get("message") or {}) for choice in _choices(_json_object(body))]
+        body = _json_object(await _read(reply, record))
+        texts = [exchange.message_text(choice.get("message") or {}) for choice in _choices(body)]
         self._correct_in_shadow(texts, todo, corrector, request, record)
-        headers["Content-Type"] = reply.headers.get("content-type", "application/json")
-        return Answer(200, headers, body)
+        headers["Content-Type"] = "application/json"
+        return Answer(200, headers, dumps(_told(body, todo, record)))
 
     async def _shadow_stream(
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
-        try:
-            async for event in reply.events():
-                held.take(event)
-                yield sse.encode(event)
-            yield sse.DONE
-        except WireError as error:
-            yield _error_event(from_wire(error), record)
-            return
-        finally:
-            record.policy_s = record.since()
-            reply.close()
-        self._correct_in_shadow([choice.text for choice in held.choices.values()], todo, corrector, request, record)
+        async for chunk in self._relay_told(reply, todo, record, held):
+            yield chunk
+        if record.error is None:
+            self._correct_in_shadow([choice.text for choice in held.choices.values()], todo, corrector, request, record)
 
     def _correct_in_shadow(
         self, texts: list[str], todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
@@ -221,11 +212,11 @@ class Pipeline:
                 exchange.with_text(message, shown)
                 if choice.get("logprobs") is not None:
                     choice["logprobs"] = None
-        _note(record, corrections)
+        report.note(record, corrections)
         told_drafts = [draft for _, draft in drafts]
-        body["align"] = _align(todo, record, corrections, told_drafts)
+        body["align"] = report.align(todo, record, corrections, told_drafts)
         record.status = 200
-        headers = {**_headers(reply, todo, record), **_verdict_headers(record)}
+        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
         headers["X-Align-Overhead-Ms"] = f"{(record.since() - (record.policy_s or 0)) * 1000:.1f}"
         return Answer(200, {**headers, "Content-Type": "application/json"}, dumps(body))
 
@@ -236,8 +227,6 @@ class Pipeline:
         held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
         try:
             async for event in _events(reply):
-                if event.get("error"):
-                    raise Reported("the policy reported an error in its stream", event)
                 passing = held.take(event)
                 if passing is not None:
                     yield sse.encode(passing)
@@ -252,13 +241,13 @@ class Pipeline:
             async for chunk in _merged(pieces):
                 if isinstance(chunk, StreamedChoice):  # its text is out
                     told = corrections[chunk.index]
-                    _note(record, corrections.values())
-                    align = _align(todo, record, [told], [chunk.text])
+                    report.note(record, corrections.values())
+                    align = report.align(todo, record, [told], [exchange.split_thinking(chunk.text)[1]])
                     yield sse.encode({**chunk.finish_event, "choices": [chunk.finish], "align": align})
                 else:
                     yield sse.encode(chunk)
             for event in held.usage_events:
-                _note_usage(record, event)
+                report.note_usage(record, event)
                 yield sse.encode(event)
             yield sse.DONE
         except WireError as error:
@@ -328,13 +317,11 @@ async def _whole_reply(reply: Reply, record: Record) -> Json:
     """The reply as one object, also of an upstream that streams unasked."""
     if not reply.streamed:
         body = _json_object(await _read(reply, record))
-        _note_usage(record, body)
+        report.note_usage(record, body)
         return body
     fold = exchange.Fold()
     try:
-        async for event in reply.events():
-            if event.get("error"):
-                raise Reported("the policy reported an error in its stream", event)
+        async for event in _events(reply):
             fold.take(event)
     except WireError as error:
         raise from_wire(error) from error
@@ -342,7 +329,7 @@ async def _whole_reply(reply: Reply, record: Record) -> Json:
         record.policy_s = record.since()
         reply.close()
     body = fold.reply()
-    _note_usage(record, body)
+    report.note_usage(record, body)
     return body
 
 
@@ -350,6 +337,8 @@ async def _events(reply: Reply) -> AsyncIterator[Json]:
     """The reply as chunks, also of an upstream that cannot stream."""
     if reply.streamed:
         async for event in reply.events():
+            if event.get("error"):
+                raise Reported("the policy reported an error in its stream", event)
             yield event
         return
     try:
@@ -362,6 +351,16 @@ async def _events(reply: Reply) -> AsyncIterator[Json]:
         raise Reported("the policy reported an error", body)
     for chunk in exchange.as_chunks(body):
         yield chunk
+
+
+def _told(answer: Json, todo: Plan, record: Record) -> Json:
+    """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends."""
+    ends = False
+    for choice in _choices(answer):
+        ends |= choice.get("finish_reason") is not None
+        if todo.tenant.reasoning == "drop":
+            exchange.drop_reasoning(choice.get("message") or choice.get("delta") or {})
+    return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
 
 
 def _json_object(body: bytes) -> Json:
@@ -387,89 +386,6 @@ def _error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
     record.status, record.error = error.status, error.code
     return b"data: " + error.body.replace(b"\n", b" ") + b"\n\n"
-
-
-def _headers(reply: Reply, todo: Plan, record: Record) -> dict[str, str]:
-    headers = passed_headers(reply.headers)
-    headers = {name: value for name, value in headers.items() if name.lower() != "x-request-id"}
-    headers["X-Request-Id"] = record.request_id
-    if todo.objectives:
-        headers["X-Align-Objectives"] = ", ".join(objective.key for objective in todo.objectives)
-    headers["X-Align-Corrector"] = todo.corrector
-    return headers
-
-
-def _verdict_headers(record: Record) -> dict[str, str]:
-    return {"X-Align-Verdict": record.verdict, "X-Align-Reason": record.reason}
-
-
-def _note(record: Record, corrections: Any) -> None:
-    """Takes the corrections' figures into the record, all choices together."""
-    told = list(corrections)
-    if not told:
-        return
-    verdicts = [correction.verdict for correction in told]
-    gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
-    record.verdict = gravest
-    record.reason = next(correction.reason for correction in told if correction.verdict == gravest)
-    record.corrector_s = max(correction.total_s for correction in told)
-    waits = [correction.first_token_s for correction in told if correction.first_token_s is not None]
-    record.corrector_ttft_s = min(waits) if waits else None
-    queues = [correction.queue_s for correction in told if correction.queue_s is not None]
-    record.corrector_queue_s = min(queues) if queues else None
-    record.corrector_tokens = sum(correction.completion_tokens for correction in told)
-
-
-def _note_usage(record: Record, body: Mapping[str, Any]) -> None:
-    usage = body.get("usage")
-    if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
-        record.policy_tokens = usage["completion_tokens"]
-
-
-def _align(todo: Plan, record: Record, corrections: list[Correction], drafts: list[str]) -> Json:
-    """The `align` object beside an answer, or beside one choice of a stream."""
-
-    def one(told: Correction, draft: str) -> Json:
-        said: Json = {"verdict": told.verdict, "reason": told.reason}
-        if told.parts > 1:
-            said["parts"] = told.parts
-        if told.dropped_turns:
-            said["dropped_turns"] = told.dropped_turns
-        if told.resumed_at is not None:
-            said["resumed_at"] = told.resumed_at
-        if todo.return_draft:
-            said["draft"] = draft
-        return said
-
-    prompt = sum(told.prompt_tokens for told in corrections)
-    completion = sum(told.completion_tokens for told in corrections)
-    align: Json = {"verdict": record.verdict, "reason": record.reason}
-    if len(corrections) == 1:
-        align = one(corrections[0], drafts[0])
-    align |= {
-        "objectives": [objective.key for objective in todo.objectives],
-        "policy": record.served_by,
-        "corrector": todo.corrector,
-        "mode": todo.mode,
-        "usage": {
-            "prompt_tokens": prompt,
-            "completion_tokens": completion,
-            "total_tokens": prompt + completion,
-        },
-        "timings_ms": {
-            "policy": _ms(record.policy_s),
-            "corrector_first_token": _ms(record.corrector_ttft_s),
-            "corrector": _ms(record.corrector_s),
-            "total": _ms(record.since()),
-        },
-    }
-    if len(corrections) > 1:
-        align["choices"] = [one(told, draft) for told, draft in zip(corrections, drafts, strict=True)]
-    return align
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 1)
 
 
 async def _beating(stream: AsyncGenerator[bytes, None], every_s: float) -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,97 @@
+"""What an answer tells of its own alignment: the `align` object, the headers, and the figures of its record."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from corrector.corrector import Correction
+from gateway.errors import passed_headers
+from gateway.exchange import Json
+from gateway.plan import Plan
+from gateway.telemetry import Record
+from gateway.upstreams import Reply
+
+# With several choices, the answer's verdict is the first of these that one of them has.
+_GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")
+
+
+def headers(reply: Reply, todo: Plan, record: Record) -> dict[str, str]:
+    headers = passed_headers(reply.headers)
+    headers = {name: value for name, value in headers.items() if name.lower() != "x-request-id"}
+    headers["X-Request-Id"] = record.request_id
+    if todo.objectives:
+        headers["X-Align-Objectives"] = ", ".join(objective.key for objective in todo.objectives)
+    headers["X-Align-Corrector"] = todo.corrector
+    return headers
+
+
+def verdict_headers(record: Record) -> dict[str, str]:
+    return {"X-Align-Verdict": record.verdict, "X-Align-Reason": record.reason}
+
+
+def note(record: Record, corrections: Any) -> None:
+    """Takes the corrections' figures into the record, all choices together."""
+    told = list(corrections)
+    if not told:
+        return
+    verdicts = [correction.verdict for correction in told]
+    gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
+    record.verdict = gravest
+    record.reason = next(correction.reason for correction in told if correction.verdict == gravest)
+    record.corrector_s = max(correction.total_s for correction in told)
+    waits = [correction.first_token_s for correction in told if correction.first_token_s is not None]
+    record.corrector_ttft_s = min(waits) if waits else None
+    queues = [correction.queue_s for correction in told if correction.queue_s is not None]
+    record.corrector_queue_s = min(queues) if queues else None
+    record.corrector_tokens = sum(correction.completion_tokens for correction in told)
+
+
+def note_usage(record: Record, body: Mapping[str, Any]) -> None:
+    usage = body.get("usage")
+    if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
+        record.policy_tokens = usage["completion_tokens"]
+
+
+def align(todo: Plan, record: Record, corrections: list[Correction], drafts: list[str]) -> Json:
+    """The `align` object beside an answer, or beside one choice of a stream."""
+
+    def one(told: Correction, draft: str) -> Json:
+        entry: Json = {"verdict": told.verdict, "reason": told.reason}
+        if told.parts > 1:
+            entry["parts"] = told.parts
+        if told.dropped_turns:
+            entry["dropped_turns"] = told.dropped_turns
+        if told.resumed_at is not None:
+            entry["resumed_at"] = told.resumed_at
+        if todo.return_draft:
+            entry["draft"] = draft
+        return entry
+
+    prompt = sum(told.prompt_tokens for told in corrections)
+    completion = sum(told.completion_tokens for told in corrections)
+    said: Json = {"verdict": record.verdict, "reason": record.reason}
+    if len(corrections) == 1:
+        said = one(corrections[0], drafts[0])
+    said |= {
+        "objectives": [objective.key for objective in todo.objectives],
+        "policy": record.served_by,
+        "corrector": todo.corrector,
+        "mode": todo.mode,
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        },
+        "timings_ms": {
+            "policy": _ms(record.policy_s),
+            "corrector_first_token": _ms(record.corrector_ttft_s),
+            "corrector": _ms(record.corrector_s),
+            "total": _ms(record.since()),
+        },
+    }
+    if len(corrections) > 1:
+        said["choices"] = [one(told, draft) for told, draft in zip(corrections, drafts, strict=True)]
+    return said
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 1)
