@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 import uvicorn
 from aiohttp import web
+from hypothesis import settings
 
 from gateway.app import Settings, create_app
 from gateway.config import read
@@ -18,6 +19,10 @@ from gateway.serve import run_dir
 from wire import sse
 
 ROOT = Path(__file__).parent.parent
+# The same examples on every machine, and none of them timed.
+settings.register_profile("house", deadline=None, derandomize=True, database=None, max_examples=150)
+settings.load_profile("house")
+
 Handler = Callable[[web.Request, dict[str, Any]], Awaitable[web.StreamResponse]]
 
 
