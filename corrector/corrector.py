@@ -27,6 +27,7 @@ Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"
 
 HOLD_CHARS = 24  # the tail that stays back, so that no half of a delimiter or placeholder slips out
 LONGEST_WORD = 64
+SMALLEST_PART = 32  # estimated tokens; an engine without room for them has none for anything
 CHECK_EVERY_CHARS = 64
 ROOM_TO_GROW = 1.3
 _TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
@@ -142,11 +143,16 @@ class Corrector:
             except _ContextTooLong:
                 if kept:
                     kept = _fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
-                else:
-                    waiting.extendleft(reversed(_halves(text)))
+                    waiting.appendleft(text)
                     continue
-                waiting.appendleft(text)
-                continue
+                if segments.tokens(text) >= SMALLEST_PART:
+                    waiting.extendleft(reversed(segments.split(text, (segments.tokens(text) + 1) // 2)))
+                    continue
+                if not task.keep_draft_on_failure:
+                    raise Malformed(f"{self._endpoint.name} has no room even for a sentence") from None
+                part.verdict, part.reason = "failed", "corrector_unavailable"
+                part.sent = _restored(text, masked.spans)
+                yield part.sent
             done.append(part)
             span = part.last_span
         yield _summary(task, done, usage, dropped=len(task.context) - len(kept))
@@ -182,13 +188,12 @@ class Corrector:
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            async for piece in self._checked(part, core, self._generate(prompt, limit, usage)):
+            async for piece in self._checked(part, core, self._generate(prompt, limit, usage), usage):
                 ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
                 if task.live and part.written.strip() and ready:
                     part.sent += ready
                     yield ready
                     ready = ""
-            self._pass_gate(part, core, usage)
             ready += restorer.finish() + trail
         except (protect.SpanLost, _Fault) as fault:
             part.verdict = "kept_original"
@@ -205,8 +210,11 @@ class Corrector:
         if ready:
             yield ready
 
-    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str]) -> AsyncIterator[str]:
-        """The generated text without white space around it, its tail held back, stopped at the first fault."""
+    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str], usage: _Usage) -> AsyncIterator[str]:
+        """The generated text without white space around it, stopped at the first fault.
+
+        Its tail is held back, until the gate has passed the whole.
+        """
         held, checked = "", 0
         async for piece in pieces:
             held = (held + piece) if part.written or held else piece.lstrip()
@@ -224,6 +232,7 @@ class Corrector:
                 held = held[cut:]
         held = held.rstrip()
         self._no_leak(core, part.written[-HOLD_CHARS:] + held)
+        _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
         part.written += held
         yield held
 
@@ -231,9 +240,6 @@ class Corrector:
         leaked = self._quoting.imitates(text)
         if leaked is not None and leaked not in core:
             raise _Fault("template_leak")
-
-    def _pass_gate(self, part: _Part, core: str, usage: _Usage) -> None:
-        _raise(gate.whole(core, part.written, usage.finish_reason, self._options.gate))
 
     @staticmethod
     def _original(part: _Part, spans: tuple[str, ...], restored: int) -> str:
@@ -318,14 +324,6 @@ def _fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:
         kept.appendleft(turn)
         size -= cost
     return tuple(kept)
-
-
-def _halves(text: str) -> list[str]:
-    """For an engine whose context is smaller than it says. Raises `Malformed` when halving cannot help."""
-    size = segments.tokens(text)
-    if size < 32:
-        raise Malformed("the corrector's context is too small even for a sentence")
-    return segments.split(text, (size + 1) // 2)
 
 
 def _restored(masked: str, spans: tuple[str, ...]) -> str:

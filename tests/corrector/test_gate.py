@@ -1,0 +1,65 @@
+"""What is refused, and what is not: every fault with an example on both sides."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corrector import gate
+from corrector.gate import GateOptions
+
+DRAFT = (
+    "Boil the water in a kettle. Warm the pot and put in one spoon of leaves for each cup. Let it stand for four "
+    "minutes, and no longer. Pour it through a strainer. Some like milk in it, and some like a slice of lemon. "
+    "Black tea stands longer than green tea, and white tea wants water that has cooled a little."
+)
+SENTENCE = "This sentence says the same thing every time. "
+
+
+@pytest.mark.parametrize(
+    ("draft", "correction", "finish_reason", "fault"),
+    [
+        (DRAFT, DRAFT.replace("Boil", "First boil"), "stop", None),
+        (DRAFT, " \n", "stop", "empty"),
+        (DRAFT, DRAFT, "length", "cut_off"),
+        (DRAFT, "Pour hot water over leaves, and wait.", "stop", None),
+        (DRAFT, "Tea.", "stop", "too_short"),
+        (DRAFT, DRAFT[:320], "stop", None),
+        ("Yes.", "Yes, you can: it is safe.", "stop", None),
+        ("Yes.", "Well " + " ".join(f"{n}th" for n in range(80)), "stop", "too_long"),
+        (DRAFT, f"Tea. {SENTENCE * 2}", "stop", None),
+        (DRAFT, f"Tea. {SENTENCE * 4}", "stop", "looping"),
+        (f"Tea. {SENTENCE * 4}", f"Tea! {SENTENCE * 4}", "stop", None),
+        (DRAFT, "Вскипятите воду в чайнике, согрейте его и положите ложку листьев.", "stop", "other_script"),
+        ("Да, это так.", "Да, это именно так.", "stop", None),
+        ("42", "42 it is", "stop", None),
+    ],
+)  # fmt: skip
+def test_faults(draft: str, correction: str, finish_reason: str, fault: str | None) -> None:
+    options = GateOptions(min_ratio=0.1, max_ratio=1.5)
+    assert gate.whole(draft, correction, finish_reason, options) == fault
+
+
+@given(st.text(min_size=1).filter(str.strip))
+def test_an_answer_left_as_it_was_is_never_refused(text: str) -> None:
+    assert gate.whole(text, text, "stop", GateOptions()) is None
+
+
+def test_a_fault_that_more_text_cannot_mend_shows_early() -> None:
+    assert gate.growing("Yes.", "word " * 100, GateOptions()) == "too_long"
+    assert gate.growing(DRAFT, f"Tea. {SENTENCE * 4}", GateOptions()) == "looping"
+    assert gate.growing(DRAFT, DRAFT[:20], GateOptions()) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "looping"),
+    [
+        ("a b c " * 4, True),
+        ("a b c " * 3, False),
+        ("ha " * 12, True),
+        ("ha " * 5, False),
+        ("1. Buy milk.\n2. Buy bread.\n3. Buy eggs.\n4. Buy tea.", False),
+        ("", False),
+    ],
+)
+def test_loops(text: str, looping: bool) -> None:
+    assert gate.loops(text) is looping

@@ -1,0 +1,131 @@
+"""The pure functions over text: what is cut, masked or quoted comes back as it was."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corrector import protect, segments
+from corrector.protect import Restorer, SpanLost, mask, prose, restore
+from corrector.quoting import Quoting
+from corrector.templates import load, names
+
+# Text rich in what the functions look for.
+PIECES = st.sampled_from(
+    ["word ", "Ein Satz. ", "\n", "\n\n", "- item\n", "`code`", "``", "```py\nx = 1\n```\n", "```", "~~~\n", "$x^2$",
+     "$5", "$$a$$", "\\(b\\)", "\\[c\\]", "\\begin{a}x\\end{a}", "https://example.org/a?b=(c).", "www.example.org,",
+     "me@example.org", "[[1]]", "[[2]]", "[[99]]", "[[", "]]", "[", "漢字。", "é", "👋🏽", "<|im_start|>", "| Edit:",
+     "|Edit :", "[INST]", "</s>", "\u2060", "\u200b", "\u2028", "\t"]
+)  # fmt: skip
+TEXT = st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join)
+
+
+@given(TEXT)
+def test_protect_then_restore_is_the_identity(text: str) -> None:
+    assert restore(mask(text)) == text
+
+
+@given(TEXT, st.lists(st.integers(0, 400), max_size=8))
+def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
+    masked = mask(text)
+    restorer = Restorer(masked.spans)
+    borders = [0, *sorted(min(place, len(masked.text)) for place in places), len(masked.text)]
+    pieces = [masked.text[a:b] for a, b in zip(borders, borders[1:], strict=False)]  # noqa: RUF007
+    assert "".join(restorer.feed(piece) for piece in pieces) + restorer.finish() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "spans"),
+    [
+        ("See https://example.org/a_b?c=1#d.", ["https://example.org/a_b?c=1#d"]),
+        ("(www.example.org), mail me@example.org!", ["www.example.org", "me@example.org"]),
+        ("Run `ls -l` now", ["`ls -l`"]),
+        ("A\n```py\nx = `1`\n\ny\n```\nB", ["```py\nx = `1`\n\ny\n```"]),
+        ("~~~\na\n~~~\n", ["~~~\na\n~~~"]),
+        ("```py\nnever closed", ["```py\nnever closed"]),
+        ("Here $a + b$ is $$c$$ and \\(d\\) and \\[e\\]", ["$a + b$", "$$c$$", "\\(d\\)", "\\[e\\]"]),
+        ("\\begin{align}a\\end{align}", ["\\begin{align}a\\end{align}"]),
+        ("It costs $5 and then $10 more", []),
+        ("[[7]] is text", ["[[7]]"]),
+    ],
+)
+def test_what_is_protected(text: str, spans: list[str]) -> None:
+    assert list(mask(text).spans) == spans
+
+
+@pytest.mark.parametrize("written", ["[[2]] [[1]]", "[[1]] [[1]] [[2]]", "[[1]]", "[[1]] [[2]] [[3]]", "", "[[0]]"])
+def test_a_span_moved_repeated_lost_or_invented_is_a_fault(written: str) -> None:
+    restorer = Restorer(("a", "b"))
+    with pytest.raises(SpanLost):
+        restorer.feed(written)
+        restorer.finish()
+
+
+def test_is_there_anything_to_rewrite() -> None:
+    assert prose("Hello [[1]]")
+    assert not prose("[[1]] 42 --- !")
+    assert not prose("")
+
+
+@given(TEXT, st.integers(1, 60))
+def test_parts_join_to_the_text_and_are_short_enough(text: str, size: int) -> None:
+    parts = segments.split(text, size)
+    assert "".join(parts) == text
+    assert all(segments.tokens(part) <= size or len(part) == 1 for part in parts)
+
+
+@given(TEXT, st.integers(8, 60))
+def test_no_placeholder_is_cut_in_two(text: str, size: int) -> None:
+    masked = mask(text)
+    parts = segments.split(masked.text, size)
+    assert sum(len(protect.PLACEHOLDER.findall(part)) for part in parts) == len(masked.spans)
+
+
+def test_text_is_cut_at_the_gentlest_border() -> None:
+    text = "One sentence. Another one.\n\nA new paragraph that is longer."
+    assert segments.split(text, 12) == ["One sentence. Another one.\n\n", "A new paragraph that is longer."]
+    assert segments.split("One sentence here. Another one there.", 8) == ["One sentence here. ", "Another one there."]
+
+
+@given(TEXT, st.integers(8, 60))
+def test_what_is_shortened_keeps_its_head_and_its_tail(text: str, size: int) -> None:
+    short = segments.shorten(text, size)
+    if segments.tokens(text) <= size:
+        assert short == text
+    else:
+        head, tail = short.split("\n[...]\n", 1) if text.count("\n[...]\n") == 0 else ("", "")
+        assert text.startswith(head)
+        assert text.endswith(tail)
+
+
+def test_where_a_half_written_correction_has_come_to() -> None:
+    draft = "First of all, boil the water well. Then warm the pot. At the end pour it out."
+    end = segments.aligned_end(draft, "First, please boil the water")
+    assert draft[end:] == "Then warm the pot. At the end pour it out."
+    assert segments.aligned_end(draft, "Nothing of this is in there") == 0
+
+
+@pytest.mark.parametrize("template", names())
+@given(text=TEXT)
+def test_quoted_text_imitates_nothing_and_comes_back(template: str, text: str) -> None:
+    quoting = Quoting(load(template).DELIMITERS)
+    joiner = quoting.joiner(text)
+    quoted = quoting.quote(text, joiner)
+    if joiner:
+        assert quoted.replace(joiner, "") == text
+        assert quoting.imitates(quoted) is None
+
+
+@pytest.mark.parametrize(
+    "imitation", ["| Edit:", "|Edit :", "| answer:", "| Query:", "<|im_start|>", "</s>", "[INST]", "<<SYS>>"]
+)
+def test_what_counts_as_structure(imitation: str) -> None:
+    quoting = Quoting(load("ultrafeedback").DELIMITERS)
+    assert quoting.imitates(f"well, {imitation} so") == imitation
+    assert quoting.imitates(f"well, {imitation[:1]} so") is None
+
+
+def test_the_joiner_is_one_that_the_text_has_not() -> None:
+    quoting = Quoting(["| Edit:"])
+    assert quoting.joiner("a\u2060b") not in ("", "\u2060")
+    assert quoting.joiner("\u2060\u200b\u200d\ufeff\u2063") == ""
+    assert quoting.imitates(quoting.quote("</s>", "")) is None
