@@ -61,7 +61,7 @@ class Source:
             raise ConfigError(path, 1, f"cannot be read: {error.strerror}") from None
         try:
             self._root = loader.get_single_node()
-            self._check_keys(self._root)
+            self._check_keys(self._root, set())
             self.data: Any = {} if self._root is None else loader.construct_document(self._root)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -123,19 +123,24 @@ class Source:
             what = ".".join(str(step) for step in where) or _name(steps)
             raise self.error(f"{what}: {_sentence(first)}", *steps, *where) from None
 
-    def _check_keys(self, node: yaml.Node | None) -> None:
-        if isinstance(node, yaml.MappingNode):
-            seen: dict[str, int] = {}
-            for key, value in node.value:
-                line = key.start_mark.line + 1
-                if key.value in seen and key.value != "<<":
-                    raise ConfigError(self.path, line, f"duplicate key {key.value!r}; first on line {seen[key.value]}")
-                if isinstance(key, yaml.ScalarNode):
-                    seen[key.value] = line
-                self._check_keys(value)
-        elif isinstance(node, yaml.SequenceNode):
+    def _check_keys(self, node: yaml.Node | None, done: set[int]) -> None:
+        if node is None or id(node) in done:  # an alias; without this, a few of them nested take for ever
+            return
+        done.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
             for item in node.value:
-                self._check_keys(item)
+                self._check_keys(item, done)
+        if not isinstance(node, yaml.MappingNode):
+            return
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if not isinstance(key, yaml.ScalarNode):
+                raise ConfigError(self.path, line, "a key must be one word or text")
+            if key.value in seen:
+                raise ConfigError(self.path, line, f"duplicate key {key.value!r}; first on line {seen[key.value]}")
+            seen[key.value] = line
+            self._check_keys(value, done)
 
 
 def _name(steps: tuple[Step, ...]) -> str:

@@ -1,0 +1,138 @@
+"""objectives.yaml: what it says, and what it is told when it says something wrong."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+from corrector.objectives import read
+from corrector.strictyaml import ConfigError, Source
+from tests.conftest import OBJECTIVES, ROOT
+
+HEX = hashlib.sha256(b"sk-acme").hexdigest()
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "objectives.yaml"
+    path.write_text(text)
+    return path
+
+
+def tenant(rest: str) -> str:
+    return f"{OBJECTIVES}  acme: {{{rest}}}\n"
+
+
+def test_the_fifteen_objectives_of_the_paper_ship() -> None:
+    shipped = read(ROOT / "objectives.yaml")
+    trained = ["harmlessness", "helpfulness", "humour", "instruction_following", "honesty", "truthfulness"]
+    analysis = ["correctness", "informative", "professional"]
+    unseen = ["specificity", "factuality", "readability", "fairness", "repetition", "length"]
+    assert list(shipped.objectives) == [*trained, *analysis, *unseen]
+    assert shipped.objectives["instruction_following"].name == "Instruction following"
+    assert shipped.objectives["humour"].description == "The response should be cheerful and amusing"
+
+
+def test_names_and_descriptions(tmp_path: Path) -> None:
+    text = OBJECTIVES.replace("sets:", "  tone:  {name: Warm tone, description: 'Be warm: always'}\nsets:", 1)
+    tone = read(write(tmp_path, text)).objectives["tone"]
+    assert (tone.key, tone.name, tone.description) == ("tone", "Warm tone", "Be warm: always")
+
+
+def test_sets_and_names_expand_in_one_order(tmp_path: Path) -> None:
+    known = read(write(tmp_path, OBJECTIVES))
+    assert known.expand(["humour", "kids"]) == ["humour", "harmlessness"]
+    assert [aim.key for aim in known.ordered(["humour", "harmlessness"])] == ["harmlessness", "humour"]
+    with pytest.raises(KeyError, match="nothing"):
+        known.expand(["nothing"])
+
+
+def test_keys_are_held_as_hashes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_KEY", "sk-from-the-environment")
+    known = read(write(tmp_path, tenant(f"keys: [{{env: ACME_KEY}}, {{sha256: {HEX}}}], objectives: kids")))
+    assert known.tenant_of("sk-from-the-environment") == "acme"
+    assert known.tenant_of("sk-acme") == "acme"
+    assert known.tenant_of("sk-acme ") is None
+    assert known.anonymous == "public"
+    assert "sk-from" not in repr(known)
+
+
+def test_plain_words_stay_words(tmp_path: Path) -> None:
+    """YAML 1.1 takes `off` and `no` for booleans."""
+    known = read(write(tmp_path, tenant(f"keys: [{{sha256: {HEX}}}], objectives: kids, mode: off")))
+    assert known.tenants["acme"].mode == "off"
+
+
+def test_a_word_may_be_the_name_no(tmp_path: Path) -> None:
+    text = OBJECTIVES.replace("humour", "no")
+    assert "no" in read(write(tmp_path, text)).objectives
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        (OBJECTIVES + "tenant: {}\n", 11, "unknown key 'tenant'; did you mean 'tenants'?"),
+        (OBJECTIVES.replace("[helpfulness]", "[helpfullness]"), 7, "unknown objective 'helpfullness'; did you mean"),
+        (OBJECTIVES.replace("kids:", "default:"), 8, "duplicate key 'default'; first on line 7"),
+        (OBJECTIVES.replace("kids:", "humour:"), 8, "'humour' is already the name of an objective"),
+        (OBJECTIVES.replace("kids: [harmlessness, humour]", "kids: harmlessness"), 8, "must be a list"),
+        (OBJECTIVES.replace("allow_off", "alow_off"), 10, "unknown key 'alow_off' in tenants.public; did you mean"),
+        (OBJECTIVES.replace("objectives: default", "objectives: defalt"), 10, "set 'defalt'; did you mean 'default'?"),
+        (OBJECTIVES.replace("allow_off: true", "mode: of"), 10, "mode: input should be 'full', 'shadow' or 'off'"),
+        (OBJECTIVES.replace("allow_off: true", "required: [humor]"), 10, "set 'humor'; did you mean 'humour'?"),
+        (OBJECTIVES.replace("allow_off: true", "required: [humour], mode: off"), 10, "must have `mode: full`"),
+        (OBJECTIVES.replace("allow_off: true", "policies: [mm]"), 10, "unknown policy 'mm'"),
+        (tenant("keys: []"), 11, "`keys` is empty"),
+        (tenant("keys: none"), 11, "only one tenant may have `keys: none`; 'public' has it"),
+        (tenant("keys: [{env: NOT_SET_ANYWHERE}]"), 11, "the environment variable NOT_SET_ANYWHERE is not set"),
+        (tenant("keys: [{sha256: abc}]"), 11, "keys"),
+        (tenant(f"keys: [{{sha256: {HEX}, env: X}}]"), 11, "a key is either"),
+        (tenant(f"keys: [{{sha256: {HEX}}}, {{sha256: {HEX}}}]"), 11, "belongs to the tenant 'acme' already"),
+        (OBJECTIVES.replace("  humour: The", "  humour: {name: X}\n  fun: The"), 5, "description: field required"),
+        (OBJECTIVES.replace("  humour:", "  'hu mour':"), 5, "may hold letters, digits, - and _ only"),
+        ("objectives: {a: b}\n", 1, "no tenants"),
+        ("objectives: [a]\n", 1, "objectives must be a mapping"),
+        ("objectives:\n  a: b\n c: [\n", 3, "not valid YAML"),
+        ("objectives: {1: b}\n", 1, "must be text: put it in quotes"),
+        ("objectives: {? [a] : b}\n", 1, "a key must be one word or text"),
+        ("objectives: \t@\n", 1, "not valid YAML"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, text: str, line: int, message: str) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        read(path, policies=["m"])
+    assert str(caught.value).startswith(f"{path}:{line}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        read(tmp_path / "none.yaml")
+
+
+def test_nested_aliases_do_not_take_for_ever(tmp_path: Path) -> None:
+    rows = ["a0: &a0 [x, x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 12)]
+    assert "a11" in Source(write(tmp_path, "\n".join(rows))).data
+
+
+def test_ten_thousand_tenants(tmp_path: Path) -> None:
+    rows = [
+        f"  t{n}: {{keys: [{{sha256: {hashlib.sha256(b'sk-%d' % n).hexdigest()}}}], objectives: kids}}"
+        for n in range(10_000)
+    ]
+    known = read(write(tmp_path, OBJECTIVES + "\n".join(rows)))
+    assert known.tenant_of("sk-9999") == "t9999"
+    assert known.tenant_of("sk-10000") is None
+
+
+def test_the_error_in_the_readme_is_the_one_that_is_said(tmp_path: Path) -> None:
+    said = re.search(r"^objectives\.yaml:(\d+): (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert said
+    text = (ROOT / "objectives.yaml").read_text()
+    text = text.replace("\nsets:\n", "  plain_words: The response should use short sentences\n\nsets:\n")
+    path = write(tmp_path, text.replace("default: [helpfulness, harmlessness]", "default: [helpfulness, plain_word]"))
+    with pytest.raises(ConfigError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}:{said.group(1)}: {said.group(2)}"

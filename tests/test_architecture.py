@@ -1,0 +1,74 @@
+"""The shape: which room may know which, and what an import must not cost."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+ROOMS = ("wire", "corrector", "gateway")
+FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
+HEAVY = ("litellm", "torch", "vllm", "transformers", "xllamacpp")
+# From the outside in: a module imports what stands to the right of it, never to the left.
+LADDER = (
+    "cli", "serve", "app", "surfaces", "pipeline", "report", "batch", "reload", "limits", "plan", "config", "upstreams",
+    "exchange", "errors", "telemetry",
+)  # fmt: skip
+
+
+def imported(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(name: str) -> str:
+    return name.split(".")[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path: Path) -> None:
+    own = path.relative_to(ROOT).parts[0]
+    below = ROOMS[: ROOMS.index(own) + 1]
+    ours = {*ROOMS, "train", "tests", "bench"}
+    assert {room(name) for name in imported(path)} & ours <= set(below)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "gateway").rglob("*.py")), ids=lambda path: path.name)
+def test_the_gateways_modules_stand_on_a_ladder(path: Path) -> None:
+    own = path.relative_to(ROOT / "gateway").parts[0].removesuffix(".py")
+    if own == "__init__":
+        return
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "gateway" and len(parts) > 1 and parts[1] in LADDER and parts[1] != own:
+            assert LADDER.index(parts[1]) > LADDER.index(own), f"{own} imports {parts[1]}"
+
+
+def test_every_module_of_the_gateway_stands_on_the_ladder() -> None:
+    modules = {path.name.removesuffix(".py") for path in (ROOT / "gateway").iterdir() if path.name[0] != "_"}
+    assert modules == set(LADDER)
+
+
+def test_litellm_is_imported_in_one_file() -> None:
+    users = [path for path in FILES if any(room(name) == "litellm" for name in imported(path))]
+    assert users == [ROOT / "gateway/upstreams/litellm.py"]
+
+
+def test_starting_costs_no_heavy_import() -> None:
+    code = f"import sys, gateway.app, gateway.cli; print([name for name in {HEAVY!r} if name in sys.modules])"
+    ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert not {"utils", "helpers", "common", "manager", "handler"} & set(path.stem.split("_"))
