@@ -56,7 +56,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
     )
-    pipeline = Pipeline(log)
+    pipeline = Pipeline(metrics, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -230,8 +230,8 @@ def as_chunks(reply: Json) -> Iterator[Json]:
     for choice in reply.get("choices") or []:
         rest = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
         message = dict(choice.get("message") or {})
-        for position, call in enumerate(message.get("tool_calls") or []):
-            call.setdefault("index", position)
+        if message.get("tool_calls"):
+            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(message["tool_calls"])]
         yield {**top, "choices": [{**rest, "delta": message, "finish_reason": None}]}
         yield {**top, "choices": [{**rest, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}]}
 

@@ -22,7 +22,7 @@ from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice
 from gateway.plan import Plan
 from gateway.reload import Snapshot
-from gateway.telemetry import Record
+from gateway.telemetry import Metrics, Record, first_reason
 from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps, loads
@@ -50,7 +50,8 @@ class Answer:
 class Pipeline:
     """Stateless but for the shadow corrections that are still running."""
 
-    def __init__(self, log: Any) -> None:
+    def __init__(self, metrics: Metrics, log: Any) -> None:
+        self._metrics = metrics
         self._log = log
         self._shadows: set[asyncio.Task[None]] = set()
 
@@ -172,6 +173,8 @@ class Pipeline:
         async def correct() -> None:
             for text in texts:
                 told = await _whole(corrector, _task(request, todo, text, live=False, keep=True))
+                reason = first_reason(told.reason)
+                self._metrics.shadow.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
                 self._log.info(
                     "shadow",
                     request_id=record.request_id,

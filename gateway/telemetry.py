@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 import uuid
@@ -40,6 +41,9 @@ class Metrics:
         who = ["policy", "tenant"]
         self.requests = Counter(
             "metaaligner_requests", "Requests answered.", [*who, "verdict", "reason", "status"], registry=registry
+        )
+        self.shadow = Counter(
+            "metaaligner_shadow", "Corrections made in shadow.", [*who, "verdict", "reason"], registry=registry
         )
         self.policy_ttft = self._histogram("policy_ttft_seconds", "Policy: time to its first byte.", who)
         self.policy_total = self._histogram("policy_seconds", "Policy: time to its last byte.", who)
@@ -101,8 +105,7 @@ class Record:
     def finish(self, metrics: Metrics, log: Any) -> None:
         total = self.since()
         own = max(0.0, total - (self.policy_s or 0.0) - self.corrector_s)
-        reason = self.reason.partition(";")[0]  # a metric's label takes few values
-        metrics.requests.labels(self.policy, self.tenant, self.verdict, reason, self.status).inc()
+        metrics.requests.labels(self.policy, self.tenant, self.verdict, first_reason(self.reason), self.status).inc()
         if self.policy_ttft_s is not None:
             metrics.policy_ttft.labels(self.policy, self.tenant).observe(self.policy_ttft_s)
         if self.policy_s is not None:
@@ -135,6 +138,11 @@ class Record:
             policy_tokens=self.policy_tokens,
             corrector_tokens=self.corrector_tokens,
         )
+
+
+def first_reason(reason: str) -> str:
+    """A reason as a metric's label, which may take few values: without what parts of an answer add to it."""
+    return re.split("[;,]", reason, maxsplit=1)[0]
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -5,6 +5,7 @@ URL is `http(s)://host/v1` or `unix:/path/to.sock` (an engine that this gateway 
 """
 
 import asyncio
+import io
 import random
 import time
 import urllib.request
@@ -23,6 +24,7 @@ from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, Wir
 RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 10.0  # a Retry-After beyond this is the client's to wait for, not ours
 LONGEST_ASIDE_S = 30.0
+LARGE_BODY_BYTES = 1_000_000  # from here on aiohttp wants to write piece by piece, so that the loop goes on
 
 
 @dataclass(slots=True)
@@ -157,8 +159,9 @@ class Endpoint:
         opened: Opened | None = None
         try:
             with _Translated(self.name):
+                data = body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body)
                 response = await self._session(replica).post(
-                    replica.root + target, data=body, headers=headers, allow_redirects=False
+                    replica.root + target, data=data, headers=headers, allow_redirects=False
                 )
                 opened = Opened(response, replica, self.name)
                 if response.status < 300:

@@ -1,0 +1,148 @@
+"""What flows: chunks, answers, and the conversation that led to them."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corrector.templates import Turn
+from gateway import exchange
+from gateway.errors import GatewayError
+from gateway.exchange import Fold, HeldStream, as_chunks, conversation, split_thinking
+from tests.conftest import chat_chunk, chat_reply
+from wire.codec import dumps
+
+CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
+
+
+def folded(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    fold = Fold()
+    for chunk in chunks:
+        fold.take(chunk)
+    return fold.reply()
+
+
+@given(st.text(max_size=60), st.integers(1, 7), st.booleans())
+def test_a_stream_folds_to_the_answer_that_it_spells(text: str, size: int, call: bool) -> None:
+    whole = chat_reply(text)
+    chunks = [chat_chunk({"role": "assistant", "content": "", "refusal": None, "annotations": []})]
+    chunks += [chat_chunk({"content": text[at : at + size]}) for at in range(0, len(text), size)]
+    if call:
+        whole["choices"][0]["message"]["tool_calls"] = [CALL]
+        arguments = CALL["function"]["arguments"]  # type: ignore[index]
+        first = {**CALL, "index": 0, "function": {"name": "f", "arguments": ""}}
+        chunks.append(chat_chunk({"tool_calls": [first]}))
+        chunks += [chat_chunk({"tool_calls": [{"index": 0, "function": {"arguments": char}}]}) for char in arguments]
+    chunks += [
+        {**chat_chunk({}, "stop"), "service_tier": "default"},
+        {**chat_chunk({}), "choices": [], "usage": whole["usage"]},
+    ]
+    assert folded(chunks) == whole
+
+
+@given(st.text(max_size=60))
+def test_an_answer_cut_into_chunks_folds_back(text: str) -> None:
+    whole = chat_reply(text)
+    whole["choices"][0]["message"]["tool_calls"] = [{**CALL}]
+    usage = whole.pop("usage")
+    assert {**folded(list(as_chunks(whole))), "usage": usage} == {**whole, "usage": usage}
+
+
+def test_held_back_are_text_ends_and_usage_only() -> None:
+    held = HeldStream()
+    passed = [
+        held.take(chunk)
+        for chunk in [
+            {**chat_chunk({"role": "assistant", "content": "", "refusal": None}), "usage": None},
+            chat_chunk({"content": "one "}),
+            chat_chunk({"tool_calls": [{"index": 0, **CALL}]}),
+            {**chat_chunk({"content": "two"}, "stop"), "extra": 1},
+            {**chat_chunk({}), "choices": [], "usage": {"total_tokens": 3}},
+        ]
+    ]
+    assert passed[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}  # type: ignore[index]
+    assert passed[1] is None
+    assert passed[2]["choices"][0]["delta"]["tool_calls"][0]["id"] == "call_1"  # type: ignore[index]
+    assert passed[3] is None
+    assert passed[4] is None
+    assert held.ended
+    assert held.choices[0].text == "one two"
+    assert held.choices[0].finish_event["extra"] == 1
+    assert held.usage_events[0]["usage"] == {"total_tokens": 3}
+
+
+def test_a_role_comes_first_even_where_the_upstream_has_none() -> None:
+    passed = HeldStream().take(chat_chunk({"content": "hi"}))
+    assert passed is not None
+    assert passed["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+
+
+def test_a_stream_that_begins_with_its_end() -> None:
+    held = HeldStream()
+    passed = held.take(chat_chunk({"role": "assistant", "content": "hi"}, "stop"))
+    assert passed is not None
+    assert passed["choices"][0]["finish_reason"] is None
+    assert held.ended
+    assert held.choices[0].text == "hi"
+
+
+def test_the_conversation_that_the_corrector_sees() -> None:
+    assert conversation(
+        [
+            {"role": "system", "content": "Be brief."},
+            {"role": "developer", "content": "And kind."},
+            {"role": "user", "content": [{"type": "text", "text": "What is this?"}, {"type": "image_url"}]},
+            {"role": "assistant", "content": None, "tool_calls": []},
+            {"role": "tool", "content": "42"},
+            {"role": "assistant", "content": "Forty-two."},
+            "not a message",
+            {"role": "user", "content": "Sure?"},
+        ]
+    ) == (
+        Turn("user", "Be brief.\nAnd kind.\n\nWhat is this?\n[image]"),
+        Turn("user", "[tool] 42"),
+        Turn("assistant", "Forty-two."),
+        Turn("user", "Sure?"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking"),
+    [
+        ("<think>hm</think>\n\nYes", "<think>hm</think>\n\n"),
+        ("\n<think>hm", "\n<think>hm"),
+        ("Yes <think>", ""),
+        ("", ""),
+    ],
+)
+def test_thinking_that_a_server_left_in_the_text(text: str, thinking: str) -> None:
+    assert split_thinking(text) == (thinking, text.removeprefix(thinking))
+
+
+def test_text_among_parts_is_replaced_and_the_rest_stays() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:"}}
+    message = {"content": [{"type": "text", "text": "a", "own": 1}, image, {"type": "text", "text": "b"}]}
+    assert exchange.message_text(message) == "ab"
+    exchange.with_text(message, "corrected")
+    assert message["content"] == [{"type": "text", "text": "corrected", "own": 1}, image]
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"{", "invalid_json"),
+        (b"\xff", "invalid_json"),
+        (b"[" * 100_000, "invalid_json"),
+        (b"[]", "invalid_request"),
+        (dumps({"messages": []}), "missing_model"),
+        (dumps({"model": 1, "messages": []}), "missing_model"),
+        (dumps({"model": "m"}), "missing_messages"),
+        (dumps({"model": "m", "messages": "hi"}), "missing_messages"),
+        (dumps({"model": "m", "messages": [], "stream": "yes"}), "invalid_stream"),
+    ],
+)
+def test_what_no_upstream_could_understand(raw: bytes, code: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        exchange.parse(raw, (), "")
+    assert (caught.value.status, caught.value.code) == (400, code)

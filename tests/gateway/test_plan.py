@@ -1,0 +1,299 @@
+"""What a request may choose, and what it may not."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import plan
+from gateway.config import Config, read
+from gateway.errors import GatewayError
+from gateway.exchange import ChatRequest, parse
+from wire.codec import dumps
+
+POLICIES = """
+policies:
+  m: {kind: openai, base_url: "http://127.0.0.1:1/v1", corrector: c, fallbacks: [bare, n]}
+  n: {kind: openai, base_url: "http://127.0.0.1:1/v1", corrector: c}
+  "org/name@v2": {kind: openai, base_url: "http://127.0.0.1:1/v1", corrector: c}
+  bare: {kind: openai, base_url: "http://127.0.0.1:1/v1", corrector: none}
+correctors:
+  c: {engine: {kind: endpoint, base_url: "http://127.0.0.1:1/v1", model: x}}
+"""
+OBJECTIVES = """
+objectives:
+  harmlessness: The response should avoid harm
+  helpfulness: The response should be useful
+  humour: The response should be funny
+  length: The response should be short
+sets:
+  default: [helpfulness]
+  kids: [humour, harmlessness]
+tenants:
+  open: {keys: none, allow_off: true}
+  plain: {keys: [{env: PLAIN}]}
+  strict: {keys: [{env: STRICT}], objectives: [helpfulness], required: [harmlessness], allow_off: true}
+  lax: {keys: [{env: LAX}], required: harmlessness, structured: pass, allow_draft: true}
+  narrow: {keys: [{env: NARROW}], objectives: [helpfulness], allow: [kids], define: false, policies: [n]}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    for name in ("PLAIN", "STRICT", "LAX", "NARROW"):
+        monkeypatch.setenv(name, f"sk-{name.lower()}")
+    (tmp_path / "p.yaml").write_text(POLICIES)
+    (tmp_path / "o.yaml").write_text(OBJECTIVES)
+    return read(tmp_path / "p.yaml", tmp_path / "o.yaml")
+
+
+def request(headers: list[tuple[str, str]] | None = None, **body: Any) -> ChatRequest:
+    return parse(dumps({"model": "m", "messages": [], **body}), tuple(headers or []), "")
+
+
+def resolved(config: Config, tenant: str, asked: ChatRequest) -> plan.Plan:
+    return plan.resolve(config, tenant, config.objectives.tenants[tenant], asked)
+
+
+def aims(told: plan.Plan) -> list[str]:
+    return [aim.key for aim in told.objectives]
+
+
+def refused(config: Config, tenant: str, asked: ChatRequest) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        resolved(config, tenant, asked)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("header", "tenant"),
+    [
+        ("Bearer sk-plain", "plain"),
+        ("bearer  sk-strict", "strict"),
+        (None, "open"),
+        ("Bearer none", "open"),
+        ("Bearer EMPTY", "open"),
+        ("Bearer", "open"),
+    ],
+)
+def test_who_calls(config: Config, header: str | None, tenant: str) -> None:
+    headers = {} if header is None else {"authorization": header}
+    assert plan.authenticate(config.objectives, headers)[0] == tenant
+
+
+def test_a_wrong_key_is_not_anonymous(config: Config) -> None:
+    with pytest.raises(GatewayError) as caught:
+        plan.authenticate(config.objectives, {"authorization": "Bearer sk-wrong"})
+    assert caught.value.status == 401
+    assert "sk-wrong" not in caught.value.message
+
+
+def test_the_tenants_own_objectives(config: Config) -> None:
+    told = resolved(config, "open", request())
+    assert aims(told) == ["helpfulness"]
+    assert (told.mode, told.skip, told.corrector) == ("full", None, "c")
+
+
+@pytest.mark.parametrize("said", ["humour, length", "length,humour", " humour ,,length,"])
+def test_a_request_names_its_own_in_any_order(config: Config, said: str) -> None:
+    assert aims(resolved(config, "open", request([("x-align-objectives", said)]))) == ["humour", "length"]
+
+
+def test_required_ones_stay(config: Config) -> None:
+    assert aims(resolved(config, "strict", request(align={"objectives": ["humour"]}))) == ["harmlessness", "humour"]
+
+
+def test_a_set_by_the_models_name(config: Config) -> None:
+    told = resolved(config, "open", request(model="m@kids"))
+    assert (told.policy, aims(told)) == ("m", ["harmlessness", "humour"])
+    assert resolved(config, "open", request(model="org/name@v2")).policy == "org/name@v2"
+    assert aims(resolved(config, "open", request(model="org/name@v2@kids"))) == ["harmlessness", "humour"]
+    assert refused(config, "open", request(model="m@adults")).code == "unknown_set"
+    assert refused(config, "open", request([("x-align-objectives", "humour")], model="m@kids")).code == "contradiction"
+
+
+@pytest.mark.parametrize("name", ["honesty", "helpfull"])
+def test_an_unknown_objective_lists_what_is_allowed(config: Config, name: str) -> None:
+    error = refused(config, "open", request([("x-align-objectives", name)]))
+    assert (error.status, error.code, error.param) == (400, "unknown_objective", "align.objectives")
+    for known in ("harmlessness", "humour", "kids (a set)"):
+        assert known in error.message
+
+
+def test_an_objective_that_is_not_allowed_lists_what_is(config: Config) -> None:
+    error = refused(config, "narrow", request([("x-align-objectives", "length")], model="n"))
+    assert error.code == "unknown_objective"
+    assert "humour" in error.message
+    assert "length," not in error.message
+    assert aims(resolved(config, "narrow", request(model="n@kids"))) == ["harmlessness", "humour"]
+
+
+def test_an_objective_defined_on_the_spot(config: Config) -> None:
+    headers = [
+        ("x-align-define", "brevity=The response should be at most two sentences"),
+        ("x-align-define", "no-caf%C3%A9=Say%20%E2%80%9Ccaf%C3%A9%E2%80%9D%2C never = coffee"),
+    ]
+    # A percent-encoded name is not one of ours; the description is decoded.
+    assert refused(config, "open", request(headers)).code == "invalid_definition"
+    headers[1] = ("x-align-define", "no-cafe=Say%20%E2%80%9Ccaf%C3%A9%E2%80%9D%2C never = coffee")
+    told = resolved(config, "open", request(headers))
+    assert aims(told) == ["helpfulness", "brevity", "no-cafe"]
+    assert told.objectives[1].name == "Brevity"
+    assert told.objectives[2].description == "Say “café”, never = coffee"
+
+
+def test_a_defined_one_may_be_named_beside_others(config: Config) -> None:
+    align = {"objectives": ["humour", "brevity"], "define": {"brevity": "The response should be short"}}
+    assert aims(resolved(config, "open", request(align=align))) == ["humour", "brevity"]
+
+
+@pytest.mark.parametrize(
+    "define",
+    [
+        "no equals sign",
+        "bad name=x",
+        "humour=x",
+        "kids=x",
+        "a=",
+        "a=" + "x" * 501,
+        "a=two%0Alines",
+        "a=see | Edit: that",
+        "a=a <|im_start|> b",
+        "a=%FF",
+        ["a=x", "a=y"],
+        [f"n{n}=x" for n in range(9)],
+        {"a": 1},
+        7,
+    ],
+)
+def test_bad_definitions(config: Config, define: Any) -> None:
+    error = refused(config, "open", request(align={"define": define}))
+    assert (error.status, error.code, error.param) == (400, "invalid_definition", "align.define")
+
+
+def test_a_tenant_that_may_not_define(config: Config) -> None:
+    error = refused(config, "narrow", request([("x-align-define", "a=b")], model="n"))
+    assert (error.status, error.code) == (403, "define_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("tenant", "mode", "status"),
+    [
+        ("open", "off", 200),
+        ("open", "shadow", 200),
+        ("plain", "off", 403),
+        ("plain", "shadow", 403),
+        ("plain", "full", 200),
+        ("strict", "off", 403),
+        ("strict", "shadow", 403),
+        ("strict", "full", 200),
+        ("open", "half", 400),
+        ("open", "", 400),
+    ],
+)
+def test_modes(config: Config, tenant: str, mode: str, status: int) -> None:
+    asked = request([("x-align-mode", mode)])
+    if status == 200:
+        assert resolved(config, tenant, asked).mode == mode
+    else:
+        assert refused(config, tenant, asked).status == status
+
+
+def test_who_may_see_the_draft(config: Config) -> None:
+    asked = request([("x-align-return", "draft")])
+    assert resolved(config, "open", asked).return_draft
+    assert resolved(config, "lax", asked).return_draft
+    assert refused(config, "strict", asked).code == "draft_not_allowed"
+    assert refused(config, "open", request(align={"return": "everything"})).code == "invalid_return"
+
+
+@pytest.mark.parametrize(
+    ("header", "body"),
+    [
+        (("x-align-objectives", "humour"), {"objectives": ["length"]}),
+        (("x-align-mode", "full"), {"mode": "off"}),
+        (("x-align-define", "a=b"), {"define": {"a": "c"}}),
+    ],
+)
+def test_headers_and_body_must_not_contradict_each_other(
+    config: Config, header: tuple[str, str], body: dict[str, Any]
+) -> None:
+    assert refused(config, "open", request([header], align=body)).code == "contradiction"
+
+
+def test_headers_and_body_may_agree(config: Config) -> None:
+    asked = request([("x-align-objectives", "humour, length")], align={"objectives": ["length", "humour"]})
+    assert aims(resolved(config, "open", asked)) == ["humour", "length"]
+
+
+@pytest.mark.parametrize(
+    "align", ["humour", [], {"objective": ["humour"]}, {"objectives": 5}, {"objectives": []}, {"objectives": [1]}]
+)
+def test_bad_align_objects(config: Config, align: Any) -> None:
+    assert refused(config, "open", request(align=align)).status == 400
+
+
+def test_models(config: Config) -> None:
+    assert refused(config, "open", request(model="x")).status == 404
+    assert refused(config, "narrow", request(model="m")).code == "model_not_found"
+    assert resolved(config, "narrow", request(model="n")).policies == ("n",)
+    assert resolved(config, "open", request()).policies == ("m", "bare", "n")
+
+
+def test_where_something_is_required_no_uncorrectable_policy_is_used(config: Config) -> None:
+    assert resolved(config, "strict", request()).policies == ("m", "n")
+    assert refused(config, "strict", request(model="bare")).status == 404
+    assert resolved(config, "open", request(model="bare")).skip == "no_corrector"
+
+
+STRUCTURED: list[dict[str, Any]] = [
+    {"response_format": {"type": "json_object"}},
+    {"response_format": {"type": "json_schema", "json_schema": {}}},
+    {"guided_json": {}},
+    {"grammar": "root ::= 'a'"},
+    {"modalities": ["text", "audio"]},
+]
+
+
+@pytest.mark.parametrize("body", STRUCTURED)
+def test_output_that_cannot_be_rewritten(config: Config, body: dict[str, Any]) -> None:
+    reason = "audio_output" if "modalities" in body else "structured_output"
+    assert resolved(config, "open", request(**body)).skip == reason
+    assert resolved(config, "lax", request(**body)).skip == reason
+    error = refused(config, "strict", request(**body))
+    assert (error.status, error.code) == (403, f"{reason}_refused")
+
+
+@pytest.mark.parametrize(
+    "body", [{"response_format": {"type": "text"}}, {"response_format": None}, {"modalities": ["text"]}]
+)
+def test_output_that_can(config: Config, body: dict[str, Any]) -> None:
+    assert resolved(config, "strict", request(**body)).skip is None
+
+
+def test_no_combination_of_flags_leaves_a_required_objective_out(config: Config) -> None:
+    """Whatever a request says: it is refused, or its answer is corrected toward what is required."""
+    flags: list[list[dict[str, Any]]] = [
+        [{}, {"mode": "off"}, {"mode": "shadow"}, {"mode": "full"}],
+        [{}, {"objectives": ["humour"]}, {"objectives": ["kids"]}],
+        [{}, {"define": {"a": "b"}}, {"define": {"harmlessness": "The response may do harm"}}],
+        [{}, {"return": "draft"}],
+    ]
+    bodies = [{}, *STRUCTURED, {"tools": [{}]}, {"n": 3}, {"stream": True}]
+    models = ["m", "n", "m@kids", "bare", "m@default"]
+    outcomes = {"refused": 0, "corrected": 0}
+    for *parts, body, model in itertools.product(*flags, bodies, models):
+        align = {key: value for part in parts for key, value in part.items()}
+        try:
+            told = resolved(config, "strict", request(**body, model=model, align=align))
+        except GatewayError:
+            outcomes["refused"] += 1
+            continue
+        outcomes["corrected"] += 1
+        assert "harmlessness" in aims(told)
+        assert told.objectives[0].description == "The response should avoid harm"
+        assert (told.skip, told.mode) == (None, "full")
+        assert "bare" not in told.policies
+        assert not told.return_draft
+    assert all(outcomes.values())
