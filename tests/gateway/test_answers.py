@@ -3,23 +3,13 @@
 import asyncio
 import io
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.conftest import OBJECTIVES, Gateway, Handler, Service, chat_reply, correcting, saying, two_services
-
-Start = Callable[[Handler], Awaitable[Service]]
-Serve = Callable[..., Awaitable[Gateway]]
-
-DRAFT = "The sky is blue because of the air. That is all there is to say."
-BETTER = DRAFT.replace("the air", "how air scatters light")
-
-
-def improve(text: str) -> str:
-    return text.replace("the air", "how air scatters light")
+from tests.conftest import OBJECTIVES, Handler, chat_reply, correcting, saying, two_services
+from tests.gateway.conftest import BETTER, DRAFT, World
 
 
 def replying(body: dict[str, Any], **headers: str) -> Handler:
@@ -33,23 +23,6 @@ def with_message(**message: Any) -> dict[str, Any]:
     reply = chat_reply(None)
     reply["choices"][0]["message"].update(message)
     return reply
-
-
-@pytest.fixture
-async def world(service: Start, gateway: Serve) -> Callable[..., Awaitable[tuple[Gateway, Service, Service]]]:
-    """A gateway between a scripted policy and a scripted corrector."""
-
-    async def make(
-        policy: Handler | None = None, corrector: Handler | None = None, objectives: str = OBJECTIVES, **server: Any
-    ) -> tuple[Gateway, Service, Service]:
-        answers = await service(policy or saying(DRAFT))
-        corrects = await service(corrector or correcting(improve))
-        return await gateway(two_services(answers, corrects, **server), objectives), answers, corrects
-
-    return make
-
-
-World = Callable[..., Awaitable[tuple[Gateway, Service, Service]]]
 
 
 async def test_an_answer_comes_back_corrected_and_else_as_it_was(world: World) -> None:
