@@ -193,9 +193,10 @@ class HeldStream:
         if state is None:
             state = self.choices[index] = StreamedChoice(index)
         delta = dict(choice.get("delta") or {})
-        had_content = "content" in delta
         state.texts.append(message_text(delta))
-        delta.pop("content", None)
+        had_text = delta.get("content") is not None
+        if had_text:
+            del delta["content"]
         role = delta.pop("role", None)
         if self._drop_reasoning:
             drop_reasoning(delta)
@@ -205,7 +206,7 @@ class HeldStream:
             state.had_logprobs = True
             shown["logprobs"] = None
         if first:
-            opening = {"role": role or "assistant", **({"content": ""} if had_content else {})}
+            opening = {"role": role or "assistant", **({"content": ""} if had_text else {})}
             if choice.get("finish_reason") is not None:
                 yield {**shown, "delta": opening, "finish_reason": None}
             else:

@@ -1,0 +1,140 @@
+"""Around the chat: models, health, metrics, CORS, and the log."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.conftest import OBJECTIVES, Service, saying, two_services
+from tests.gateway.conftest import DRAFT, Serve, Start, World
+
+KEYED = (
+    OBJECTIVES
+    + """  acme: {keys: [{env: ACME}], policies: [n], objectives: kids}
+  strict: {keys: [{env: STRICT}], required: [harmlessness]}
+"""
+)
+
+
+async def get(gw: Any, path: str, **headers: str) -> tuple[int, Any]:
+    async with gw.client.get(gw.url + path, headers=headers) as response:
+        text = await response.text()
+        return response.status, json.loads(text) if text.startswith("{") else text
+
+
+async def test_a_tenant_sees_the_models_that_it_may_use(
+    service: Start, gateway: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME", "sk-acme")
+    monkeypatch.setenv("STRICT", "sk-strict")
+    upstream = await service(saying("x"))
+    policies = two_services(upstream, upstream).replace(
+        "correctors:",
+        f'  n: {{kind: openai, base_url: "{upstream.url}", corrector: c}}\n'
+        f'  "org/bare": {{kind: openai, base_url: "{upstream.url}", corrector: none}}\ncorrectors:',
+    )
+    gw = await gateway(policies, KEYED)
+
+    async def models(**headers: str) -> list[str]:
+        status, body = await get(gw, "/v1/models", **headers)
+        assert (status, body["object"]) == (200, "list")
+        assert all(model["object"] == "model" and isinstance(model["created"], int) for model in body["data"])
+        return [model["id"] for model in body["data"]]
+
+    assert await models() == ["m", "n", "org/bare"]
+    assert await models(Authorization="Bearer sk-acme") == ["n"]
+    assert await models(Authorization="Bearer sk-strict") == ["m", "n"]
+    assert (await get(gw, "/v1/models/org/bare"))[1]["id"] == "org/bare"
+    status, body = await get(gw, "/v1/models/org/bare", Authorization="Bearer sk-strict")
+    assert (status, body["error"]["code"]) == (404, "model_not_found")
+    assert (await get(gw, "/v1/models", Authorization="Bearer wrong"))[0] == 401
+
+
+async def test_health(world: World) -> None:
+    gw, _, _ = await world()
+    assert await get(gw, "/healthz") == (200, {"status": "alive"})
+    status, body = await get(gw, "/readyz")
+    assert (status, body["status"], body["engines"]) == (200, "ready", {"corrector c": "up"})
+    assert body["configuration"] == "in force"
+
+
+async def test_not_ready_while_a_corrector_is_away(service: Start, gateway: Serve) -> None:
+    gw = await gateway(two_services(await service(saying("x")), Service(saying("x"), "http://127.0.0.1:9/v1")))
+    status, body = await get(gw, "/readyz")
+    assert (status, body["engines"]) == (503, {"corrector c": "down"})
+
+
+async def test_metrics(world: World) -> None:
+    gw, _, _ = await world()
+    await gw.chat()
+    await gw.chat({"X-Align-Mode": "off"})
+    await gw.chat(model="nothing")
+    await gw.stream()
+    _, text = await get(gw, "/metrics")
+    sample = 'metaaligner_requests_total{policy="m",reason="%s",status="200",tenant="public",verdict="%s"} %s'
+    assert sample % ("rewritten", "corrected", "2.0") in text
+    assert sample % ("mode_off", "skipped", "1.0") in text
+    assert 'status="404"' in text
+    for name in ("policy_ttft", "policy", "corrector_queue", "corrector_ttft", "corrector", "overhead"):
+        assert re.search(rf"^metaaligner_{name}_seconds_count(\{{.*\}})? [1-9]", text, re.MULTILINE), name
+    assert "metaaligner_in_flight 0.0" in text
+
+
+async def test_one_line_a_request_without_keys_or_texts(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME", "sk-acme")
+    gw, _, _ = await world(objectives=OBJECTIVES + "  acme: {keys: [{env: ACME}]}\n")
+    secret = "my own question"
+    for stream in (False, True):
+        body = {"messages": [{"role": "user", "content": secret}]}
+        headers = {"Authorization": "Bearer sk-acme", "X-Request-Id": "mine-1", "X-Align-Define": "own=My own wish"}
+        await (gw.stream(headers, **body) if stream else gw.chat(headers, **body))
+    lines = [line for line in gw.lines if line["event"] == "request"]
+    assert len(lines) == 2
+    for line in lines:
+        told = {name: line[name] for name in ("request_id", "tenant", "policy", "verdict", "reason", "status", "error")}
+        assert told == {
+            "request_id": "mine-1",
+            "tenant": "acme",
+            "policy": "m",
+            "verdict": "corrected",
+            "reason": "rewritten",
+            "status": 200,
+            "error": None,
+        }
+        assert line["corrector_tokens"] == 3
+        assert all(
+            line[name] > 0 for name in ("policy_ttft_ms", "policy_ms", "corrector_ttft_ms", "corrector_ms", "total_ms")
+        )
+    assert lines[0]["policy_tokens"] == 7
+    said = json.dumps(gw.lines) + (await get(gw, "/metrics"))[1]
+    for text in ("sk-acme", secret, DRAFT[:20], "My own wish"):
+        assert text not in said
+
+
+async def test_a_request_id_that_could_not_stand_in_a_log_is_replaced(world: World) -> None:
+    gw, _, _ = await world()
+    for told in ("x" * 200, "a\u00e9b"):
+        _, headers, _ = await gw.chat({"X-Request-Id": told})
+        assert headers["X-Request-Id"].startswith("req_")
+
+
+async def test_cors_by_configuration(world: World) -> None:
+    gw, _, _ = await world(cors_origins='["https://app.example"]')
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "POST",
+             "Access-Control-Request-Headers": "authorization,x-align-objectives"}  # fmt: skip
+    async with gw.client.options(f"{gw.url}/v1/chat/completions", headers=asked) as response:
+        assert response.status == 200
+        assert response.headers["Access-Control-Allow-Origin"] == "https://app.example"
+        assert "x-align-objectives" in response.headers["Access-Control-Allow-Headers"]
+    _, headers, _ = await gw.chat({"Origin": "https://app.example"})
+    assert headers["Access-Control-Allow-Origin"] == "https://app.example"
+    assert "X-Align-Verdict" in headers["Access-Control-Expose-Headers"]
+    _, headers, _ = await gw.chat({"Origin": "https://evil.example"})
+    assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_no_cors_unless_configured(world: World) -> None:
+    gw, _, _ = await world()
+    _, headers, _ = await gw.chat({"Origin": "https://app.example"})
+    assert "Access-Control-Allow-Origin" not in headers
