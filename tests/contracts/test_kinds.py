@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -19,7 +20,7 @@ ENGINE = {"model": "smollm2-135m-instruct", "base_url": "http://127.0.0.1:1/v1"}
 POLICY = {"corrector": "none", "model": "some-model", "base_url": "http://127.0.0.1:1/v1"}
 
 
-def filled(options: type[Strict], kind: str, known: dict[str, object]) -> Strict:
+def filled(options: type[Strict], kind: str, known: Mapping[str, object]) -> Strict:
     engine = engines.load("endpoint").Options.model_validate({"kind": "endpoint", **ENGINE})
     given = {"kind": kind, "engine": engine, **known}
     return options.model_validate({name: value for name, value in given.items() if name in options.model_fields})

@@ -313,7 +313,7 @@ async def test_leaving_cancels_the_engine(corrector: Callable[..., Any]) -> None
     made, upstream = await corrector(endless, gate={"max_ratio": 100})
     pieces = made.correct(Task(ASKED, DRAFT, HELPFUL, live=True))
     await anext(pieces)
-    await pieces.aclose()  # type: ignore[attr-defined]
+    await pieces.aclose()
     for _ in range(100):
         if upstream.cancelled:
             return

@@ -280,10 +280,10 @@ def test_no_combination_of_flags_leaves_a_required_objective_out(config: Config)
         [{}, {"define": {"a": "b"}}, {"define": {"harmlessness": "The response may do harm"}}],
         [{}, {"return": "draft"}],
     ]
-    bodies = [{}, *STRUCTURED, {"tools": [{}]}, {"n": 3}, {"stream": True}]
+    bodies: list[dict[str, Any]] = [{}, *STRUCTURED, {"tools": [{}]}, {"n": 3}, {"stream": True}]
     models = ["m", "n", "m@kids", "bare", "m@default"]
     outcomes = {"refused": 0, "corrected": 0}
-    for *parts, body, model in itertools.product(*flags, bodies, models):
+    for parts, body, model in itertools.product(itertools.product(*flags), bodies, models):
         align = {key: value for part in parts for key, value in part.items()}
         try:
             told = resolved(config, "strict", request(**body, model=model, align=align))

@@ -104,7 +104,7 @@ async def test_tools(world: World, sdk: Sdk) -> None:
             {
                 "role": "assistant",
                 "content": None,
-                "tool_calls": [{**CALL, "index": 0, "function": {"name": "weather", "arguments": ""}}],
+                "tool_calls": [{**CALL, "index": 0, "function": begun}],
             },
             {"tool_calls": [{"index": 0, "function": {"arguments": '{"city":'}}]},
             {"tool_calls": [{"index": 0, "function": {"arguments": ' "Bern"}'}}]},

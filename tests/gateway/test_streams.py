@@ -177,7 +177,7 @@ async def test_each_choice_is_corrected_in_its_own_stream(world: World) -> None:
 
 
 async def test_tool_calls_pass_at_once_and_prose_beside_them_is_corrected(world: World) -> None:
-    calls = [
+    calls: list[dict[str, Any]] = [
         {"tool_calls": [{"index": 0, "id": "call_1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
         {"content": None, "tool_calls": [{"index": 0, "function": {"arguments": '{"a"'}}]},
         {"tool_calls": [{"index": 0, "function": {"arguments": ": 1}"}}]},

@@ -12,7 +12,7 @@ from wire import sse
 from wire.codec import loads
 from wire.sse import Decoder, Event
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\r\n\0"), max_size=40)
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0"), max_size=40)
 
 
 def decoded(chunks: list[bytes]) -> list[Event]:
