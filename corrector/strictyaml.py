@@ -7,10 +7,11 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 Step = str | int
 Model = TypeVar("Model", bound=BaseModel)
@@ -20,6 +21,21 @@ class Strict(BaseModel):
     """Base of every configuration model: frozen, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+def _http(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} must be a URL such as https://host/v1")
+    return url
+
+
+Urls = Annotated[
+    tuple[Annotated[str, AfterValidator(_http)], ...],
+    BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    Field(min_length=1),
+]
+"""One URL, or a list of them."""
 
 
 class ConfigError(Exception):

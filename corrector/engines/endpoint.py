@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from corrector.engines import EngineOptions, Launch
+from corrector.strictyaml import Urls
 
 
 class Options(EngineOptions):
     kind: Literal["endpoint"]
-    base_url: str | tuple[str, ...]
+    base_url: Urls
     model: str
     api_key_env: str | None = None
 
@@ -19,7 +20,7 @@ def launch(options: Options, socket: Path) -> Launch | None:
 
 
 def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
-    return (options.base_url,) if isinstance(options.base_url, str) else options.base_url
+    return options.base_url
 
 
 def api_key(options: Options) -> str | None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
+from corrector.strictyaml import Urls
 from gateway.exchange import ChatRequest, Json
 from gateway.upstreams import PolicyOptions, Reply, Upstream
 from wire.codec import dumps
@@ -25,16 +26,15 @@ _KEPT_BACK_PREFIXES = ("x-align-", "x-forwarded-", "sec-", "access-control-")
 
 class Options(PolicyOptions):
     kind: Literal["openai"]
-    base_url: str | tuple[str, ...]
+    base_url: Urls
     api_key_env: str | None = None
     timeout_s: Annotated[float, Field(gt=0)] = 60
     retries: Annotated[int, Field(ge=0, le=10)] = 2
 
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:
-    urls = (options.base_url,) if isinstance(options.base_url, str) else options.base_url
     key = os.environ.get(options.api_key_env) if options.api_key_env else None
-    endpoint = Endpoint(name, urls, api_key=key, timeout_s=options.timeout_s, retries=options.retries)
+    endpoint = Endpoint(name, options.base_url, api_key=key, timeout_s=options.timeout_s, retries=options.retries)
     return OpenAIUpstream(endpoint, options.model or name)
 
 

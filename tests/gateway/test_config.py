@@ -1,0 +1,112 @@
+"""policies.yaml: what it says, and what it is told when it says something wrong."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from corrector.strictyaml import ConfigError
+from gateway.config import Config, read
+from tests.conftest import OBJECTIVES, ROOT
+
+POLICIES = """\
+policies:
+  smollm2: {kind: local, engine: {kind: llamacpp, model: smollm2-135m-instruct}, corrector: metaaligner}
+  gpt-4o-mini: {kind: openai, base_url: https://api.example/v1, api_key_env: OPENAI_API_KEY, corrector: metaaligner,
+                timeout_s: 60, retries: 2, fallbacks: [smollm2]}
+  claude: {kind: litellm, model: anthropic/claude-sonnet-4-5, api_key_env: ANTHROPIC_API_KEY, corrector: metaaligner}
+correctors:
+  metaaligner: {engine: {kind: llamacpp, model: smollm2-135m-instruct}, template: ultrafeedback, max_new_tokens: 1024}
+  metaaligner-13b: {engine: {kind: endpoint, base_url: http://127.0.0.1:8001/v1, model: MetaAligner/UltraFeedback-13B}}
+"""
+
+
+def load(tmp_path: Path, policies: str, objectives: str = OBJECTIVES, *, anonymous: bool = True) -> Config:
+    (tmp_path / "policies.yaml").write_text(policies)
+    (tmp_path / "objectives.yaml").write_text(objectives)
+    return read(tmp_path / "policies.yaml", tmp_path / "objectives.yaml", anonymous=anonymous)
+
+
+def test_the_files_that_ship() -> None:
+    config = read(ROOT / "policies.yaml", ROOT / "objectives.yaml")
+    assert list(config.policies) == ["smollm2"]
+    assert config.objectives.anonymous == "public"
+    assert config.policies["smollm2"].corrector in config.correctors
+
+
+def test_what_the_shipped_file_shows_commented_out_is_valid(tmp_path: Path) -> None:
+    shown = re.sub(r"^  # (?= *[\w.-]+:)", "  ", (ROOT / "policies.yaml").read_text(), flags=re.MULTILINE)
+    config = load(tmp_path, shown)
+    assert {"smollm2", "gpt-4o-mini", "claude"} <= set(config.policies)
+    assert "metaaligner-13b" in config.correctors
+
+
+def test_every_kind_of_policy(tmp_path: Path) -> None:
+    config = load(tmp_path, POLICIES)
+    hosted = config.policies["gpt-4o-mini"]
+    assert (hosted.kind, hosted.fallbacks, hosted.model) == ("openai", ("smollm2",), None)
+    assert config.correctors["metaaligner-13b"].options.template == "ultrafeedback"
+    assert [engine.kind for engine in config.engines()] == ["llamacpp", "llamacpp", "endpoint"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "message"),
+    [
+        ("policies:", "polices:", 1, "unknown key 'polices'; did you mean 'policies'?"),
+        ("kind: local", "kind: locl", 2, "unknown policy kind 'locl'; did you mean 'local'?"),
+        ("kind: local, ", "", 2, "unknown policy kind None; known: litellm, local, openai"),
+        ("kind: llamacpp, model: smollm2-135m-instruct}, corrector", "kind: llama, model: x}, corrector", 2,
+         "unknown engine kind 'llama'; did you mean 'llamacpp'?"),
+        ("model: smollm2-135m-instruct}, corrector", "model: /no/such.gguf}, corrector", 2,
+         "no GGUF file '/no/such.gguf'"),
+        ("corrector: metaaligner}", "corrector: metaligner}", 2,
+         "unknown corrector 'metaligner'; did you mean 'metaaligner'?"),
+        ("fallbacks: [smollm2]", "fallbacks: [smollm]", 4, "unknown fallback 'smollm'; did you mean 'smollm2'?"),
+        ("fallbacks: [smollm2]", "fallbacks: [gpt-4o-mini]", 4, "unknown fallback 'gpt-4o-mini'"),
+        ("timeout_s: 60", "timeout: 60", 4, "unknown key 'timeout' in policies.gpt-4o-mini; did you mean 'timeout_s'?"),
+        ("timeout_s: 60", "timeout_s: -1", 4, "timeout_s: input should be greater than 0"),
+        ("retries: 2", "retries: many", 4, "retries: input should be a valid integer"),
+        ("base_url: https://api.example/v1, ", "", 3, "base_url: field required"),
+        ("https://api.example/v1", "api.example", 3, "base_url.0: 'api.example' must be a URL such as https://host/v1"),
+        ("template: ultrafeedback, max", "template: ultrafeed, max", 7,
+         "unknown template 'ultrafeed'; did you mean 'ultrafeedback'?"),
+        ("max_new_tokens: 1024", "max_tokens: 1024", 7, "unknown key 'max_tokens' in correctors.metaaligner"),
+        ("max_new_tokens: 1024", "gate: {min_ratio: 2}", 7, "gate.min_ratio: input should be less than or equal to 1"),
+        ("  claude:", "  smollm2:", 5, "duplicate key 'smollm2'; first on line 2"),
+        ("policies:", "server: {max_in_fligth: 3}\npolicies:", 1, "did you mean 'max_in_flight'?"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
+    assert old in POLICIES
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, POLICIES.replace(old, new, 1))
+    assert str(caught.value).startswith(f"{tmp_path / 'policies.yaml'}:{line}: ")
+    assert message in str(caught.value)
+
+
+def test_no_policies_at_all(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"policies\.yaml:1: no policies"):
+        load(tmp_path, "policies: {}\n")
+
+
+def test_a_tenant_of_a_policy_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:10: unknown policy 'smollm'; did you mean 'smollm2'"):
+        load(tmp_path, POLICIES, OBJECTIVES.replace("allow_off: true", "policies: [smollm]"))
+
+
+def test_nobody_is_anonymous_where_that_is_not_allowed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:10: the tenant 'public' needs no key"):
+        load(tmp_path, POLICIES, anonymous=False)
+
+
+def test_the_configuration_is_frozen(tmp_path: Path) -> None:
+    config = load(tmp_path, POLICIES)
+    with pytest.raises(ValueError, match="frozen"):
+        config.policies["smollm2"].corrector = "none"
+
+
+def test_yaml_of_the_repository_is_plain() -> None:
+    """Other tools read these files too."""
+    for name in ("policies.yaml", "objectives.yaml", "compose.yaml"):
+        assert isinstance(yaml.safe_load((ROOT / name).read_text()), dict)

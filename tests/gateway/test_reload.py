@@ -1,0 +1,166 @@
+"""Both files are taken in on save; a broken save changes nothing; nobody notices but by its effect."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from gateway.config import read
+from gateway.reload import changes
+from tests.conftest import OBJECTIVES, Gateway, correcting, saying, two_services
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve
+
+BRIEF = OBJECTIVES.replace("sets:", "  brevity: The response should be at most two sentences\nsets:", 1).replace(
+    "[helpfulness]", "[brevity]"
+)
+
+
+def told(gw: Gateway, event: str) -> list[dict[str, Any]]:
+    return [line for line in gw.lines if line["event"] == event]
+
+
+async def test_a_new_objective_is_in_force_for_the_next_request(world: World) -> None:
+    gw, _, corrector = await world()
+    await gw.chat()
+    gw.objectives.write_text(BRIEF)
+    _, headers, _ = await gw.chat()
+    assert headers["X-Align-Objectives"] == "brevity"
+    assert "Brevity: The response should be at most two sentences" in corrector.last["prompt"]
+    [line] = told(gw, "reload.applied")
+    assert line["changed"] == {"objectives": {"added": ["brevity"]}, "sets": {"changed": ["default"]}}
+
+
+async def test_a_broken_save_changes_nothing_and_says_which_line(world: World) -> None:
+    gw, _, _ = await world()
+    gw.objectives.write_text(BRIEF.replace("[brevity]", "[brevety]"))
+    _, headers, _ = await gw.chat()
+    assert headers["X-Align-Objectives"] == "helpfulness"
+    [line] = told(gw, "reload.rejected")
+    assert line["error"] == f"{gw.objectives}:8: unknown objective 'brevety'; did you mean 'brevity'?"
+    async with gw.client.get(f"{gw.url}/readyz") as response:
+        assert (await response.json())["configuration"] == line["error"]
+        assert response.status == 200, "the last good one is in force"
+    gw.objectives.write_text(BRIEF)
+    _, headers, _ = await gw.chat()
+    assert headers["X-Align-Objectives"] == "brevity"
+    async with gw.client.get(f"{gw.url}/metrics") as response:
+        text = await response.text()
+    assert 'metaaligner_reloads_total{result="rejected"} 1.0' in text
+    assert 'metaaligner_reloads_total{result="applied"} 1.0' in text
+
+
+async def test_a_file_that_is_gone_changes_nothing(world: World) -> None:
+    gw, _, _ = await world()
+    gw.objectives.unlink()
+    assert (await gw.chat())[0] == 200
+    assert len(told(gw, "reload.rejected")) == 1
+    gw.objectives.write_text(BRIEF)
+    assert (await gw.chat())[1]["X-Align-Objectives"] == "brevity"
+
+
+async def test_a_save_by_renaming_is_seen(world: World) -> None:
+    gw, _, _ = await world()
+    new = gw.objectives.with_suffix(".new")
+    new.write_text(BRIEF)
+    os.replace(new, gw.objectives)
+    assert (await gw.chat())[1]["X-Align-Objectives"] == "brevity"
+
+
+async def test_both_files_come_into_force_together(world: World) -> None:
+    """A policy that is renamed in one file and named in the other is never half there."""
+    gw, policy, corrector = await world()
+    gw.policies.write_text(two_services(policy, corrector).replace("  m: {", "  new: {model: m, "))
+    gw.objectives.write_text(OBJECTIVES.replace("allow_off: true", "policies: [new]"))
+    status, _, body = await gw.chat(model="new")
+    assert (status, body["choices"][0]["message"]["content"]) == (200, BETTER)
+    assert policy.last["model"] == "m"
+    assert (await gw.chat(model="m"))[0] == 404
+    [line] = told(gw, "reload.applied")
+    assert line["changed"]["policies"] == {"added": ["new"], "removed": ["m"]}
+
+
+async def test_a_request_in_flight_keeps_the_configuration_it_began_with(world: World) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(request: Any, body: dict[str, Any]) -> Any:
+        await go_on.wait()
+        return await saying(DRAFT)(request, body)
+
+    gw, policy, corrector = await world(slow)
+    first = asyncio.create_task(gw.chat())
+    while not policy.requests:
+        await asyncio.sleep(0.01)
+    gw.objectives.write_text(BRIEF)
+    second = asyncio.create_task(gw.chat())
+    while len(policy.requests) < 2:
+        await asyncio.sleep(0.01)
+    go_on.set()
+    assert (await first)[1]["X-Align-Objectives"] == "helpfulness"
+    assert (await second)[1]["X-Align-Objectives"] == "brevity"
+    assert len(corrector.requests) == 2
+
+
+async def test_saves_under_load_fail_no_request(world: World) -> None:
+    gw, policy, corrector = await world()
+    statuses: list[int] = []
+    seen: set[str] = set()
+    done = asyncio.Event()
+
+    async def ask() -> None:
+        while not done.is_set():
+            status, headers, body = await gw.chat()
+            statuses.append(status)
+            seen.add(headers["X-Align-Objectives"])
+            assert body["choices"][0]["message"]["content"] == BETTER
+
+    askers = [asyncio.create_task(ask()) for _ in range(6)]
+    for number in range(12):
+        text = [BRIEF, OBJECTIVES, "objectives: [broken"][number % 3]
+        gw.objectives.write_text(text)
+        gw.policies.write_text(two_services(policy, corrector) + "\n" * number)
+        await asyncio.sleep(0.15)
+    done.set()
+    await asyncio.gather(*askers)
+    assert set(statuses) == {200}
+    assert len(statuses) > 20
+    assert seen == {"helpfulness", "brevity"}
+    assert told(gw, "reload.applied")
+    assert told(gw, "reload.rejected")
+
+
+async def test_an_unchanged_policy_keeps_its_connections(service: Start, gateway: Serve) -> None:
+    policy, corrector = await service(saying(DRAFT)), await service(correcting(improve))
+    gw = await gateway(two_services(policy, corrector))
+    before = (await gw.app.state.reloader.current()).upstreams["m"]
+    gw.objectives.write_text(BRIEF)
+    assert (await gw.app.state.reloader.current()).upstreams["m"] is before
+    gw.policies.write_text(two_services(policy, corrector).replace("timeout_s: 5", "timeout_s: 6"))
+    assert (await gw.app.state.reloader.current()).upstreams["m"] is not before
+
+
+async def test_ten_thousand_tenants_come_and_are_found(world: World) -> None:
+    gw, _, _ = await world()
+    rows = [
+        f"  t{n}: {{keys: [{{sha256: {hashlib.sha256(b'sk-%d' % n).hexdigest()}}}], objectives: kids}}\n"
+        for n in range(10_000)
+    ]
+    gw.objectives.write_text(OBJECTIVES + "".join(rows))
+    while not told(gw, "reload.applied"):
+        assert (await gw.chat())[0] == 200, "nobody waits for a long reload to end"
+        await asyncio.sleep(0.05)
+    _, headers, _ = await gw.chat({"Authorization": "Bearer sk-9999"})
+    assert headers["X-Align-Objectives"] == "harmlessness, humour"
+    assert (await gw.chat({"Authorization": "Bearer sk-10000"}))[0] == 401
+
+
+def test_what_changed_is_named(tmp_path: Path) -> None:
+    policies = tmp_path / "p.yaml"
+    policies.write_text('policies: {m: {kind: openai, base_url: "http://127.0.0.1:1/v1", corrector: none}}\n')
+    (tmp_path / "a.yaml").write_text(OBJECTIVES)
+    (tmp_path / "b.yaml").write_text(
+        OBJECTIVES.replace("cheerful", "funny").replace("allow_off: true", "define: false")
+    )
+    before, after = read(policies, tmp_path / "a.yaml"), read(policies, tmp_path / "b.yaml")
+    assert changes(before, before) == {}
+    assert changes(before, after) == {"objectives": {"changed": ["humour"]}, "tenants": {"changed": ["public"]}}
