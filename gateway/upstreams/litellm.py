@@ -18,6 +18,19 @@ from wire.codec import dumps
 from wire.errors import Dropped, Rejected, TimedOut, Unreachable, WireError
 
 
+# OpenAI's own fields, and those that several providers share. The SDK's call takes far more from its caller
+# (`api_base`, `mock_response`, `extra_headers` ...): a client that could set those could have our key sent anywhere.
+FIELDS = frozenset(
+    """
+    model messages stream stream_options temperature top_p top_k min_p n stop max_tokens max_completion_tokens
+    presence_penalty frequency_penalty repetition_penalty logit_bias logprobs top_logprobs seed user metadata store
+    response_format tools tool_choice parallel_tool_calls functions function_call modalities audio prediction
+    reasoning_effort thinking verbosity web_search_options service_tier safety_identifier prompt_cache_key
+    prompt_cache_retention
+    """.split()  # noqa: SIM905 - a table of names reads better as words
+)
+
+
 class Options(PolicyOptions):
     """`model` is litellm's name, such as `anthropic/claude-sonnet-4-5`."""
 
@@ -50,18 +63,20 @@ class LiteLLMUpstream:
         self._options = options
 
     async def ask(self, request: ChatRequest) -> Reply:
+        unknown = sorted(name for name, value in request.body.items() if name not in FIELDS and value is not None)
+        if unknown:
+            raise _rejected(self._name, 400, f"a policy of kind litellm does not take {', '.join(unknown)}", unknown[0])
         litellm = await asyncio.to_thread(sdk)
+        ours = {
+            "model": self._options.model,
+            "api_key": os.environ.get(self._options.api_key_env or ""),
+            "base_url": self._options.base_url,
+            "timeout": self._options.timeout_s,
+            "num_retries": self._options.retries,
+            "_skip_mcp_handler": True,  # tools are the client's to run, and the handler wants a package more
+        }
         try:
-            answer = await litellm.acompletion(
-                **{
-                    **request.body,
-                    "model": self._options.model,
-                    "api_key": os.environ.get(self._options.api_key_env or ""),
-                    "base_url": self._options.base_url,
-                    "timeout": self._options.timeout_s,
-                    "num_retries": self._options.retries,
-                }
-            )
+            answer = await litellm.acompletion(**{**request.body, **ours})
         except Exception as error:
             raise translate(error, self._name) from error
         return LiteLLMReply(answer, self._name, streamed=request.stream)
@@ -110,9 +125,20 @@ def translate(error: Exception, name: str) -> WireError:
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        body = {"error": {"message": str(error), "type": type(error).__name__, "param": None, "code": str(status)}}
-        return Rejected(f"{name} answered {status}", status, dict(headers), dumps(body))
+        return _rejected(name, status, str(error), None, type(error).__name__, dict(headers))
     return Dropped(f"{name} failed: {type(error).__name__}")
+
+
+def _rejected(
+    name: str,
+    status: int,
+    message: str,
+    param: str | None,
+    kind: str = "invalid_request_error",
+    headers: Mapping[str, str] | None = None,
+) -> Rejected:
+    body = {"error": {"message": message, "type": kind, "param": param, "code": str(status)}}
+    return Rejected(f"{name} answered {status}", status, headers or {}, dumps(body))
 
 
 def _plain(answer: Any) -> Json:

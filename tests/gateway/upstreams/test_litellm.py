@@ -1,0 +1,207 @@
+"""Every other provider: Anthropic's own protocol, through litellm, with its HTTP answered by respx."""
+
+import inspect
+import json
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from gateway.exchange import ChatRequest, parse
+from gateway.upstreams.litellm import LiteLLMUpstream, Options, build, sdk, translate
+from tests.conftest import correcting
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, improve
+from wire.codec import dumps, loads
+from wire.errors import Rejected, TimedOut, Unreachable, WireError
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # litellm's own
+
+MESSAGES = "http://127.0.0.1:1/v1/messages"
+ANSWER = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-x",
+    "content": [{"type": "text", "text": DRAFT}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 5, "output_tokens": 7},
+}
+EVENTS: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {**ANSWER, "content": [], "stop_reason": None}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    *(
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word + " "}}
+        for word in DRAFT.split(" ")
+    ),
+    {"type": "content_block_stop", "index": 0},
+    {
+        "type": "message_delta",
+        "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+        "usage": {"output_tokens": 7},
+    },
+    {"type": "message_stop"},
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _over_httpx() -> Iterator[None]:
+    """litellm's default transport is aiohttp, which respx does not see."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        litellm = sdk()
+    litellm.disable_aiohttp_transport = True
+    yield
+    litellm.disable_aiohttp_transport = False
+
+
+@pytest.fixture
+def provider() -> Iterator[respx.Route]:
+    with respx.mock(assert_all_called=False) as mock:
+        yield mock.post(MESSAGES)
+
+
+@pytest.fixture
+def upstream(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> LiteLLMUpstream:
+    monkeypatch.setenv("CLAUDE_KEY", "sk-claude")
+    options = Options(kind="litellm", model="anthropic/claude-x", corrector="none", api_key_env="CLAUDE_KEY",
+                      base_url="http://127.0.0.1:1", retries=0)  # fmt: skip
+    made = build("claude", options, tmp_path)
+    assert isinstance(made, LiteLLMUpstream)
+    return made
+
+
+def asked(**body: Any) -> ChatRequest:
+    return parse(dumps({"model": "claude", "messages": [{"role": "user", "content": "Why?"}], **body}), (), "")
+
+
+def streamed() -> httpx.Response:
+    text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in EVENTS)
+    return httpx.Response(200, content=text.encode(), headers={"content-type": "text/event-stream"})
+
+
+async def test_an_answer_comes_in_openais_form(provider: respx.Route, upstream: LiteLLMUpstream) -> None:
+    provider.respond(json=ANSWER)
+    reply = await upstream.ask(asked(max_tokens=99))
+    body = loads(await reply.read())
+    assert not reply.streamed
+    [choice] = body["choices"]
+    assert choice["message"]["content"] == DRAFT
+    assert choice["message"]["role"] == "assistant"
+    assert choice["finish_reason"] == "stop"
+    assert (body["object"], body["usage"]["completion_tokens"]) == ("chat.completion", 7)
+    sent = provider.calls.last.request
+    assert sent.headers["x-api-key"] == "sk-claude"
+    assert json.loads(sent.content)["max_tokens"] == 99
+    assert json.loads(sent.content)["model"] == "claude-x"
+
+
+async def test_a_stream_comes_in_openais_form(provider: respx.Route, upstream: LiteLLMUpstream) -> None:
+    provider.mock(return_value=streamed())
+    reply = await upstream.ask(asked(stream=True))
+    chunks = [chunk async for chunk in reply.events()]
+    assert reply.streamed
+    text = "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
+    assert text.strip() == DRAFT
+    assert [
+        choice["finish_reason"] for chunk in chunks for choice in chunk["choices"] if choice.get("finish_reason")
+    ] == ["stop"]
+    assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
+
+
+async def test_tools(provider: respx.Route, upstream: LiteLLMUpstream) -> None:
+    use = {"type": "tool_use", "id": "toolu_1", "name": "weather", "input": {"city": "Bern"}}
+    provider.respond(json={**ANSWER, "content": [use], "stop_reason": "tool_use"})
+    tool = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object", "properties": {}}}}
+    reply = await upstream.ask(asked(tools=[tool]))
+    [choice] = loads(await reply.read())["choices"]
+    [call] = choice["message"]["tool_calls"]
+    assert (call["function"]["name"], json.loads(call["function"]["arguments"])) == ("weather", {"city": "Bern"})
+    assert choice["finish_reason"] == "tool_calls"
+    assert json.loads(provider.calls.last.request.content)["tools"][0]["name"] == "weather"
+
+
+@pytest.mark.parametrize("field", ["api_base", "api_key", "extra_headers", "mock_response", "custom_llm_provider", "x"])
+async def test_what_is_the_gateways_to_say_a_client_cannot(
+    provider: respx.Route, upstream: LiteLLMUpstream, field: str
+) -> None:
+    with pytest.raises(Rejected) as caught:
+        await upstream.ask(asked(**{field: "http://127.0.0.1:2"}))
+    assert caught.value.status == 400
+    assert loads(caught.value.body)["error"]["param"] == field
+    assert not provider.called
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
+async def test_errors_keep_their_status(provider: respx.Route, upstream: LiteLLMUpstream, status: int) -> None:
+    error = {"type": "error", "error": {"type": "some_error", "message": "said no"}}
+    provider.respond(status, json=error, headers={"retry-after": "9"})
+    with pytest.raises(WireError) as caught:
+        await upstream.ask(asked())
+    assert isinstance(caught.value, Rejected)
+    assert caught.value.status in (status, 500, 503)
+    if status < 500:
+        assert caught.value.status == status
+    body = loads(caught.value.body)
+    assert {"message", "type", "param", "code"} == set(body["error"])
+    assert "said no" in body["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"), [(httpx.ConnectError("x"), WireError), (httpx.ReadTimeout("x"), TimedOut)]
+)
+async def test_when_the_provider_is_away(
+    provider: respx.Route, upstream: LiteLLMUpstream, failure: Exception, told: type[WireError]
+) -> None:
+    provider.mock(side_effect=failure)
+    with pytest.raises(told):
+        await upstream.ask(asked())
+
+
+def test_every_exception_of_litellm_is_translated() -> None:
+    """A new one in a later release must not escape as an internal error."""
+    litellm = sdk()
+    kinds = {
+        kind
+        for _, kind in inspect.getmembers(litellm.exceptions, inspect.isclass)
+        if issubclass(kind, Exception) and kind.__module__ == "litellm.exceptions"
+    }
+    assert len(kinds) > 15
+    for kind in kinds:
+        error = kind.__new__(kind)
+        vars(error).update(message="no", num_retries=None, max_retries=None)
+        told = translate(error, "claude")
+        assert isinstance(told, WireError), kind
+        if issubclass(kind, litellm.Timeout):
+            assert isinstance(told, TimedOut)
+        if issubclass(kind, litellm.APIConnectionError):
+            assert isinstance(told, Unreachable)
+
+
+async def test_through_the_gateway_it_is_corrected(
+    provider: respx.Route, service: Start, gateway: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLAUDE_KEY", "sk-claude")
+    corrector = await service(correcting(improve))
+    engine = f'{{kind: endpoint, base_url: "{corrector.url}", model: x}}'
+    gw = await gateway(
+        "policies:\n  m: {kind: litellm, model: anthropic/claude-x, base_url: 'http://127.0.0.1:1', "
+        f"api_key_env: CLAUDE_KEY, corrector: c}}\ncorrectors:\n  c: {{engine: {engine}}}\n"
+    )
+    provider.respond(json=ANSWER)
+    _, _, body = await gw.chat()
+    assert body["choices"][0]["message"]["content"] == BETTER
+    provider.mock(return_value=streamed())
+    data = await gw.stream()
+    assert data[-1] == "[DONE]"
+    text = "".join(
+        choice["delta"].get("content") or "" for event in data[:-1] for choice in json.loads(event)["choices"]
+    )
+    assert text.strip() == BETTER
+    provider.respond(401, json={"type": "error", "error": {"type": "authentication_error", "message": "sk-claude"}})
+    status, _, body = await gw.chat()
+    assert (status, body["error"]["code"]) == (502, "upstream_authentication")
+    assert "sk-claude" not in json.dumps(body)

@@ -1,0 +1,160 @@
+"""Any OpenAI-compatible URL: keys, balancing, retries, and who answers when it does not."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.conftest import OBJECTIVES, Gateway, Handler, Service, chat_reply, correcting, saying
+from tests.gateway.conftest import DRAFT, Serve, Start, improve
+
+
+def statuses(*codes: int, text: str = DRAFT) -> Handler:
+    left = list(codes)
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        code = left.pop(0) if len(left) > 1 else left[0]
+        if code == 200:
+            return web.json_response(chat_reply(text))
+        return web.json_response({"error": {"message": f"said {code}"}}, status=code)
+
+    return handler
+
+
+async def configured(service: Start, gateway: Serve, objectives: str = OBJECTIVES, **policies: str) -> Gateway:
+    corrector = await service(correcting(improve))
+    rows = "\n".join(
+        f"  {name}: {{kind: openai, corrector: c, timeout_s: 1, {rest}}}" for name, rest in policies.items()
+    )
+    engine = f'{{kind: endpoint, base_url: "{corrector.url}", model: x}}'
+    return await gateway(f"policies:\n{rows}\ncorrectors:\n  c: {{engine: {engine}}}\n", objectives)
+
+
+def served_by(gw: Gateway) -> list[str]:
+    return [line["served_by"] for line in gw.lines if line["event"] == "request"]
+
+
+async def test_the_gateways_key_goes_up_and_the_clients_does_not(
+    service: Start, gateway: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UP_KEY", "sk-upstream")
+    upstream = await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: "{upstream.url}", api_key_env: UP_KEY, model: real-name')
+    await gw.chat({"Authorization": "Bearer sk-client", "api-key": "sk-client", "x-api-key": "sk-client"})
+    request, body = upstream.requests[0]
+    assert request.headers.getall("Authorization") == ["Bearer sk-upstream"]
+    assert "sk-client" not in str(request.headers)
+    assert body["model"] == "real-name"
+    assert request.path == "/v1/chat/completions"
+
+
+async def test_several_urls_share_the_work(service: Start, gateway: Serve) -> None:
+    one, two = await service(saying(DRAFT)), await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: ["{one.url}", "{two.url}"]')
+    for _ in range(6):
+        assert (await gw.chat())[0] == 200
+    assert (len(one.requests), len(two.requests)) == (3, 3)
+
+
+async def test_a_failing_url_is_passed_over(service: Start, gateway: Serve) -> None:
+    ill, well = await service(statuses(500)), await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: ["{ill.url}", "{well.url}"], retries: 1')
+    for _ in range(5):
+        assert (await gw.chat())[0] == 200
+    assert len(ill.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_retries_then_fallbacks_in_their_order(service: Start, gateway: Serve, stream: bool) -> None:
+    first, second, third = await service(statuses(500)), await service(statuses(429)), await service(saying(DRAFT))
+    gw = await configured(
+        service,
+        gateway,
+        m=f'base_url: "{first.url}", retries: 1, fallbacks: [b, c]',
+        b=f'base_url: "{second.url}", retries: 0',
+        c=f'base_url: "{third.url}", model: other',
+    )
+    if stream:
+        assert (await gw.stream())[-1] == "[DONE]"
+    else:
+        _, _, body = await gw.chat()
+        assert body["align"]["policy"] == "c"
+    assert (len(first.requests), len(second.requests), len(third.requests)) == (2, 1, 1)
+    assert third.last["model"] == "other"
+    assert served_by(gw) == ["c"]
+
+
+async def test_when_all_fail_the_first_ones_error_is_told(service: Start, gateway: Serve) -> None:
+    first, second = await service(statuses(503)), await service(statuses(500))
+    gw = await configured(
+        service,
+        gateway,
+        m=f'base_url: "{first.url}", retries: 0, fallbacks: [b]',
+        b=f'base_url: "{second.url}", retries: 0',
+    )
+    status, _, body = await gw.chat()
+    assert (status, body["error"]["message"]) == (503, "said 503")
+
+
+@pytest.mark.parametrize("code", [400, 422])
+async def test_a_request_at_fault_is_not_asked_again_elsewhere(service: Start, gateway: Serve, code: int) -> None:
+    first, second = await service(statuses(code)), await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: "{first.url}", fallbacks: [b]', b=f'base_url: "{second.url}"')
+    assert (await gw.chat())[0] == code
+    assert not second.requests
+
+
+async def test_a_policy_that_is_too_slow_is_replaced(service: Start, gateway: Serve) -> None:
+    async def hang(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    slow, quick = await service(hang), await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: "{slow.url}", fallbacks: [b]', b=f'base_url: "{quick.url}"')
+    assert (await gw.chat())[0] == 200
+    assert len(slow.requests) == 1
+
+
+async def test_a_fallback_that_the_tenant_may_not_use_is_not_used(
+    service: Start, gateway: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME", "sk-acme")
+    first, second = await service(statuses(500)), await service(saying(DRAFT))
+    gw = await configured(
+        service,
+        gateway,
+        OBJECTIVES + "  acme: {keys: [{env: ACME}], policies: [m]}\n",
+        m=f'base_url: "{first.url}", retries: 0, fallbacks: [b]',
+        b=f'base_url: "{second.url}"',
+    )
+    assert (await gw.chat({"Authorization": "Bearer sk-acme"}))[0] == 500
+    assert (await gw.chat())[0] == 200
+    assert len(second.requests) == 1
+
+
+async def test_nothing_is_asked_again_once_bytes_have_come(service: Start, gateway: Serve) -> None:
+    async def cut(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"The"}}]}\n\n')
+        assert request.transport is not None
+        request.transport.close()
+        return response
+
+    first, second = await service(cut), await service(saying(DRAFT))
+    gw = await configured(
+        service, gateway, m=f'base_url: "{first.url}", retries: 3, fallbacks: [b]', b=f'base_url: "{second.url}"'
+    )
+    data = await gw.stream()
+    assert '"error"' in data[-1]
+    assert (len(first.requests), len(second.requests)) == (1, 0)
+
+
+async def test_a_policy_without_a_corrector_is_relayed(service: Start, gateway: Serve) -> None:
+    upstream = await service(saying(DRAFT))
+    gw = await gateway(f'policies:\n  m: {{kind: openai, base_url: "{upstream.url}", corrector: none}}\n')
+    _, headers, body = await gw.chat()
+    assert body == chat_reply(DRAFT)
+    assert headers["X-Align-Reason"] == "no_corrector"
+    assert isinstance(upstream, Service)
