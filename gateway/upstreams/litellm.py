@@ -17,7 +17,6 @@ from wire import sse
 from wire.codec import dumps
 from wire.errors import Dropped, Rejected, TimedOut, Unreachable, WireError
 
-
 # OpenAI's own fields, and those that several providers share. The SDK's call takes far more from its caller
 # (`api_base`, `mock_response`, `extra_headers` ...): a client that could set those could have our key sent anywhere.
 FIELDS = frozenset(
