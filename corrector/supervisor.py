@@ -94,8 +94,10 @@ class Supervisor:
             )
             said = asyncio.create_task(_last_lines(child.process))
             probe = asyncio.create_task(self._kill_if_silent(child))
-            code = await child.process.wait()
-            probe.cancel()
+            try:
+                code = await child.process.wait()
+            finally:
+                probe.cancel()
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff = SHORTEST_BACKOFF_S
             self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=await said)

@@ -11,13 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import structlog
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from corrector.supervisor import Supervisor
 from gateway.app import Settings, create_app
-from gateway.config import Config, read
+from gateway.config import read
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics, configure_logging
 
@@ -49,11 +51,11 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
             "lifespan": "on",
             "timeout_graceful_shutdown": config.server.drain_s,
         }
-        banner = _banner(host, port, config)
+        model = next(iter(config.policies))
         if workers == 1:
-            _Server(uvicorn.Config(create_app(settings), **options), banner).run()
+            _Server(uvicorn.Config(create_app(settings), **options), model).run()
         else:
-            _serve_many(settings, workers, options, banner)
+            _serve_many(settings, workers, options, model)
 
 
 @contextlib.contextmanager
@@ -77,7 +79,7 @@ def worker_app() -> FastAPI:
     )
 
 
-def _serve_many(settings: Settings, workers: int, options: dict[str, Any], banner: str) -> None:
+def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model: str) -> None:
     told = {
         "POLICIES": str(settings.policies),
         "OBJECTIVES": str(settings.objectives),
@@ -88,14 +90,27 @@ def _serve_many(settings: Settings, workers: int, options: dict[str, Any], banne
     metrics_dir = settings.run_dir / "metrics"
     metrics_dir.mkdir()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # before a worker makes its metrics
-    with _engines(settings):
-        print(banner, flush=True)
-        uvicorn.run("gateway.serve:worker_app", factory=True, workers=workers, **options)
+    config = uvicorn.Config("gateway.serve:worker_app", factory=True, workers=workers, **options)
+    with _engines(settings) as loop, contextlib.closing(config.bind_socket()) as listening:
+        url = _url(config.host, listening.getsockname()[1])
+        asyncio.run_coroutine_threadsafe(_announce(url, model), loop)
+        Multiprocess(config, sockets=[listening]).run()
+
+
+async def _announce(url: str, model: str) -> None:
+    """Says that the workers are ready once one of them answers."""
+    async with aiohttp.ClientSession() as session:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"{url}/healthz"):
+                    break
+            await asyncio.sleep(0.05)
+    print(_banner(url, model), flush=True)
 
 
 @contextlib.contextmanager
-def _engines(settings: Settings) -> Iterator[None]:
-    """Runs the engines from a thread of this process, and follows the files for new ones."""
+def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
+    """Runs the engines from a thread of this process, and follows the files for new ones; gives the thread's loop."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -104,7 +119,7 @@ def _engines(settings: Settings) -> Iterator[None]:
     reloader = Reloader(settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log)
     try:
         asyncio.run_coroutine_threadsafe(reloader.start(), loop).result()
-        yield
+        yield loop
     finally:
         asyncio.run_coroutine_threadsafe(reloader.aclose(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
@@ -114,20 +129,22 @@ def _engines(settings: Settings) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """Says that it is ready once it is."""
 
-    def __init__(self, config: uvicorn.Config, banner: str) -> None:
+    def __init__(self, config: uvicorn.Config, model: str) -> None:
         super().__init__(config)
-        self._banner = banner
+        self._model = model
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
-            print(self._banner, flush=True)
+            port = self.servers[0].sockets[0].getsockname()[1]
+            print(_banner(_url(self.config.host, port), self._model), flush=True)
 
 
-def _banner(host: str, port: int, config: Config) -> str:
-    shown = f"[{host}]" if ":" in host else host
-    url = f"http://{shown}:{port}"
-    model = next(iter(config.policies))
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _banner(url: str, model: str) -> str:
     return f"""
 metaaligner is ready on {url}. Try:
 
