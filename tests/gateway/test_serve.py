@@ -1,0 +1,71 @@
+"""A stop lets answers in flight end, for a bounded time."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gateway.serve import is_loopback
+from tests.conftest import OBJECTIVES, correcting, saying, two_services
+from tests.gateway.conftest import BETTER, DRAFT, Start, improve
+from tests.gateway.test_cli import METAALIGNER
+
+
+@pytest.mark.parametrize("patient", [True, False])
+async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await go_on.wait()
+        return await saying(DRAFT)(request, body)
+
+    policy, corrector = await service(slow), await service(correcting(improve))
+    (tmp_path / "policies.yaml").write_text(
+        two_services(policy, corrector, drain_s=20 if patient else 1).replace("timeout_s: 5", "timeout_s: 60")
+    )
+    (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
+    process = await asyncio.create_subprocess_exec(
+        METAALIGNER, "serve", "--port", "0", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
+    )
+    assert process.stdout is not None
+    while b"is ready on " not in (line := await process.stdout.readline()):
+        assert line, "it ended"
+    url = line.split(b"is ready on ")[1].split(b". Try")[0].decode()
+
+    async def ask() -> str:
+        body = {"model": "m", "messages": []}
+        async with aiohttp.ClientSession() as client, client.post(f"{url}/v1/chat/completions", json=body) as response:
+            return str((await response.json())["choices"][0]["message"]["content"])
+
+    asking = asyncio.create_task(ask())
+    while not policy.requests:
+        await asyncio.sleep(0.01)
+    stopped = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    await asyncio.sleep(0.3)
+    if patient:
+        go_on.set()
+        assert await asking == BETTER
+        await process.communicate()
+    else:
+        await process.communicate()
+        with pytest.raises((aiohttp.ClientError, KeyError)):
+            await asking
+    assert time.monotonic() - stopped < 15
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False),
+     ("::", False), ("10.0.0.1", False), ("example.org", False)],
+)  # fmt: skip
+def test_what_is_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
