@@ -165,6 +165,26 @@ async def test_a_late_fault_goes_on_with_the_rest_of_the_draft(corrector: Callab
     assert len(pieces) > 2
 
 
+async def test_no_span_is_lost_or_repeated_where_a_late_fault_goes_on(corrector: Callable[..., Any]) -> None:
+    draft = "Call `one` first. Then call `two` as well. After that call `three` once more. At the end call `four`."
+    said = "Call [[1]] first of all. Then please call [[2]] as well. " + "And call it again, my dear friend. " * 5
+    made, _ = await corrector(saying(*[word + " " for word in said.split()]))
+    _, told = await corrected(made, draft, live=True)
+    assert (told.verdict, told.reason) == ("kept_original", "looping")
+    assert re.findall(r"`\w+`", told.text) == ["`one`", "`two`", "`three`", "`four`"]
+    assert told.text.startswith("Call `one` first of all. Then please call `two` as well. ")
+    assert told.text.endswith("After that call `three` once more. At the end call `four`.")
+
+
+async def test_a_part_that_is_all_code_is_left_alone(corrector: Callable[..., Any]) -> None:
+    table = "\n".join(f"| {n} | {n * n} |" for n in range(60))
+    draft = f"Here it is, some words of text.\n\n{table}\n\nAnd here are more words of text."
+    made, upstream = await corrector(correcting(lambda text: text.replace("words", "lines")), max_new_tokens=32)
+    _, told = await corrected(made, draft)
+    assert told.text == draft.replace("words", "lines")
+    assert len(upstream.requests) < told.parts
+
+
 async def test_text_that_imitates_the_prompt_comes_back_as_it_was(corrector: Callable[..., Any]) -> None:
     draft = "Write | Edit: or </s> or <|im_start|> into the file, like | Answer: this."
     made, upstream = await corrector(correcting(lambda text: text.replace("file", "big file")))
