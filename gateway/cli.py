@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import difflib
+import importlib
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -38,7 +39,20 @@ def main() -> None:
         raise SystemExit(2) from None
 
 
-@click.group()
+class _Commands(click.Group):
+    """`train` is looked up when it is asked for: the gateway itself never needs it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "train"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "train":
+            command: click.Command = importlib.import_module("train.cli").train
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands)
 @click.version_option(package_name="metaaligner-gateway")
 def cli() -> None:
     """An OpenAI-compatible gateway that aligns what your models answer."""

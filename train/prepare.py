@@ -1,0 +1,176 @@
+"""Pairs to training rows: MetaAligner's dynamic objectives reformulation (arXiv 2403.17141, 3.1), and more.
+
+From two answers with scores come a *better* row for the objectives in which the second wins, its
+mirror for those in which the first wins, an *equal* row for those that tie, and *identical* rows for
+the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml`, and good answers are damaged
+along one objective by rule (`damage.py`), with the target unchanged where another objective is named.
+Everything is decided by the seed.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from corrector.objectives import Objective
+from train import damage
+from train.rows import Pair, Row
+
+MENDED, LEFT, FINE = 0.62, 0.2, 0.18  # of damaged answers: mended, left as another objective is named, not damaged
+TIE = 1e-9
+
+
+@dataclass
+class Report:
+    """What came of the data: rows by kind and source, objectives, characters, and what could not be used."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    objectives: Counter[str] = field(default_factory=Counter)
+    characters: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+    def add(self, row: Row) -> None:
+        name = f"{row.kind} {row.source}"
+        self.rows[name] += 1
+        self.characters[name] += len(row.draft) + len(row.target)
+        self.objectives.update(aim.key for aim in row.objectives)
+
+    def markdown(self) -> str:
+        lines = ["| rows | kind and source | characters a row |", "| --- | --- | --- |"]
+        lines += [f"| {count} | {name} | {self.characters[name] // count} |" for name, count in self.rows.most_common()]
+        lines += ["", "| rows | objective |", "| --- | --- |"]
+        lines += [f"| {count} | {name} |" for name, count in self.objectives.most_common()]
+        lines += ["", "| not used | why |", "| --- | --- |"]
+        lines += [f"| {count} | {reason} |" for reason, count in self.skipped.most_common()]
+        return "\n".join(lines) + "\n"
+
+
+class Wordings:
+    """Objectives as rows name them: of each, several names and descriptions."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        source = path or Path(__file__).with_name("wordings.yaml")
+        self._known: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(source.read_text(encoding="utf-8"))
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def first(self, key: str) -> Objective:
+        """As a corrector is asked with most often."""
+        known = self._known[key]
+        return Objective(key=key, name=known["names"][0], description=known["descriptions"][0])
+
+    def draw(self, key: str, rng: random.Random) -> Objective:
+        """Half of the time the first wording, else any; now and then under a name that says nothing."""
+        known = self._known[key]
+        names, descriptions = known["names"], known["descriptions"]
+        first = rng.random() < 0.5
+        name = names[0] if first else rng.choice(list(names))
+        if rng.random() < 0.1:
+            name = f"Aspect {rng.randint(1, 9)}"
+        return Objective(key=key, name=name, description=descriptions[0] if first else rng.choice(list(descriptions)))
+
+    def draw_all(self, keys: Iterable[str], rng: random.Random) -> tuple[Objective, ...]:
+        """In random order."""
+        drawn = [self.draw(key, rng) for key in keys]
+        rng.shuffle(drawn)
+        return tuple(drawn)
+
+
+def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Counter[str]) -> Iterator[Row]:
+    """The rows of one pair: better, its mirror, and equal, each for the objectives that it is true of."""
+    known = {key: scores for key, scores in pair.scores.items() if key in wordings}
+    skipped.update(f"no wording for {key}" for key in pair.scores if key not in wordings)
+    wins = [key for key, (first, second) in known.items() if second > first + TIE]
+    losses = [key for key, (first, second) in known.items() if first > second + TIE]
+    ties = [key for key in known if key not in wins and key not in losses]
+    for kind, keys, draft, target in (
+        ("better", wins, pair.first, pair.second),
+        ("better", losses, pair.second, pair.first),
+        ("equal", ties, pair.first, pair.second),
+    ):
+        if keys:
+            aims = wordings.draw_all(keys, rng)
+            yield Row(kind, pair.source, pair.licence, pair.context, draft, target, aims)  # type: ignore[arg-type]
+
+
+def identical(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
+    """The better answer as it is, toward anything: nothing is to be done."""
+    keys = rng.sample(list(wordings), rng.randint(1, 3))
+    aims = wordings.draw_all(keys, rng)
+    return Row("identical", pair.source, pair.licence, pair.context, pair.second, pair.second, aims)
+
+
+def made(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
+    """The better answer, damaged by rule; mended, or left where the objective that was harmed is not named."""
+    good = pair.second.strip()
+    kind = rng.choice(list(damage.KINDS))
+    change, harmed = damage.KINDS[kind]
+    damaged = change(good, rng)
+    if damaged is None:
+        return None
+    others = [key for key in wordings if key not in (harmed, "overall", "clarity", "helpfulness", "length")]
+    fate = rng.random()
+    # An insult is never right, whatever is asked for: it is not left in.
+    if fate < MENDED or (kind == "insult" and fate < MENDED + LEFT):
+        keys, draft, target = [harmed, *rng.sample(others, rng.choice((0, 0, 1)))], damaged, good
+    elif fate < MENDED + LEFT:
+        keys, draft, target = rng.sample(others, rng.randint(1, 2)), damaged, damaged
+    else:
+        keys, draft, target = [harmed, *rng.sample(others, rng.choice((0, 1)))], good, good
+    named = f"made:{kind}"
+    return Row("better", named, pair.licence, pair.context, draft, target, wordings.draw_all(keys, rng))
+
+
+@dataclass(frozen=True)
+class Mix:
+    """How many rows of what: of each source of pairs at most `per_source`, `made` ones and `identical` ones."""
+
+    per_source: Mapping[str, int] = field(default_factory=dict)
+    made: int = 0
+    identical: int = 0
+    made_from: tuple[str, ...] = ()
+    longest: int = 900  # characters of draft or target
+    longest_context: int = 2000  # characters of the turns before
+
+
+def compose(
+    pairs: Iterable[Pair], mix: Mix, wordings: Wordings, seed: int, skipped: Counter[str]
+) -> tuple[list[Row], Report]:
+    """Rows in random order, and what became of the pairs."""
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    report = Report(skipped=skipped)
+    usable = []
+    for pair in pairs:
+        context = sum(len(turn.text) for turn in pair.context)
+        if max(len(pair.first), len(pair.second)) > mix.longest or context > mix.longest_context:
+            skipped["longer than the mix wants"] += 1
+        else:
+            usable.append(pair)
+    rng.shuffle(usable)
+    rows: list[Row] = []
+    for source in dict.fromkeys(pair.source for pair in usable):
+        some = [pair for pair in usable if pair.source == source][
+            : mix.per_source.get(source, mix.per_source.get("*", 0))
+        ]
+        rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
+    good = [pair for pair in usable if not mix.made_from or pair.source in mix.made_from]
+    for number in range(mix.identical if good else 0):
+        rows.append(identical(good[number % len(good)], wordings, rng))
+    tries = 0
+    wanted = len(rows) + mix.made
+    while good and len(rows) < wanted and tries < mix.made * 20:
+        row = made(good[tries % len(good)], wordings, rng)
+        tries += 1
+        if row is not None and len(row.draft) <= mix.longest * 1.5:
+            rows.append(row)
+    rng.shuffle(rows)
+    for row in rows:
+        report.add(row)
+    return rows, report

@@ -1,0 +1,63 @@
+"""What training reads and writes: one correction to learn, a line of JSON. Knows nothing of models."""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from corrector.objectives import Objective
+from corrector.templates import Turn
+
+Kind = Literal["identical", "equal", "better"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Two answers to one conversation; `scores` has, by objective, those of the first and of the second."""
+
+    source: str
+    licence: str
+    context: tuple[Turn, ...]
+    first: str
+    second: str
+    scores: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`draft` is to become `target`, under these objectives. `kind` is the stage that it belongs to."""
+
+    kind: Kind
+    source: str
+    licence: str
+    context: tuple[Turn, ...]
+    draft: str
+    target: str
+    objectives: tuple[Objective, ...]
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        for row in rows:
+            plain = {**asdict(row), "objectives": [aim.model_dump() for aim in row.objectives]}
+            file.write(json.dumps(plain, ensure_ascii=False) + "\n")
+
+
+def read(path: Path) -> Iterator[Row]:
+    for plain in lines(path):
+        plain["context"] = tuple(Turn(**turn) for turn in plain["context"])
+        plain["objectives"] = tuple(Objective(**aim) for aim in plain["objectives"])
+        yield Row(**plain)
+
+
+def lines(path: Path) -> Iterator[Any]:
+    """The values of a JSON Lines file, gzip'd or not. Raises `ValueError` with the line of one that is broken."""
+    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise ValueError(f"{path}:{number}: not JSON: {error}") from None
