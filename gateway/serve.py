@@ -3,8 +3,11 @@
 import asyncio
 import contextlib
 import ipaddress
+import multiprocessing
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -40,6 +43,8 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
     anonymous = allow_anonymous or is_loopback(host)
     config = read(policies, objectives, anonymous=anonymous)
     configure_logging()
+    # uvicorn drains, and then raises the signal anew: to leave by the end of this function, not in the midst of it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with run_dir() as directory:
         settings = Settings(policies, objectives, directory, config.server, anonymous=anonymous)
         options: dict[str, Any] = {
@@ -71,12 +76,21 @@ def run_dir() -> Iterator[Path]:
 def worker_app() -> FastAPI:
     """The application of one worker of several; its parent told it in the environment what to serve."""
     configure_logging()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
     policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
     server = read(policies, objectives, anonymous=anonymous).server
     return create_app(
         Settings(policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous)
     )
+
+
+def _end_with_parent() -> None:
+    """However it ended: nobody else would stop this worker, and it holds the port."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model: str) -> None:
@@ -116,7 +130,10 @@ def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
     thread.start()
     log = structlog.get_logger().bind(process="parent")
     supervisor = Supervisor(settings.run_dir, log.warning)
-    reloader = Reloader(settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log)
+    reloader = Reloader(
+        settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log,
+        anonymous=settings.anonymous,
+    )  # fmt: skip
     try:
         asyncio.run_coroutine_threadsafe(reloader.start(), loop).result()
         yield loop

@@ -21,9 +21,15 @@ def base(model: str, cache: Path) -> Path:
 
 def _unpack(gguf: Path, folder: Path) -> None:
     import torch
+    from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
+    if b"smollm" in _pre_tokenizer(gguf):
+        # transformers forgets that digits stand alone, and then cuts the white space before them in another way.
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+        )
     packed: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     config = packed.config
     config.__dict__.pop("quantization_config", None)
@@ -33,6 +39,13 @@ def _unpack(gguf: Path, folder: Path) -> None:
     plain.tie_weights()
     plain.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _pre_tokenizer(path: Path) -> bytes:
+    import gguf
+
+    field = gguf.GGUFReader(path).get_field("tokenizer.ggml.pre")
+    return bytes(field.parts[field.data[0]]) if field else b""
 
 
 def load(folder: Path, **options: Any) -> tuple[Any, Any]:

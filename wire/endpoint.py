@@ -126,7 +126,7 @@ class Endpoint:
             try:
                 return await self._post_once(replica, target, body, merged)
             except (Unreachable, Dropped, Rejected) as error:
-                wait_s = self._wait_s(error, attempt)
+                wait_s = retry_wait_s(error, attempt)
                 if wait_s is None or attempt == self._retries:
                     raise
             tried.add(replica.base_url)
@@ -210,17 +210,18 @@ class Endpoint:
             )
         return replica.session
 
-    def _wait_s(self, error: WireError, attempt: int) -> float | None:
-        """Seconds before the next try, or None where another try cannot help."""
-        backoff: float = 0.25 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
-        if not isinstance(error, Rejected):
-            return backoff
-        if error.status not in RETRIED_STATUS:
-            return None
-        asked = _retry_after_s(error.headers)
-        if asked is None:
-            return backoff
-        return asked if asked <= LONGEST_WAIT_S else None
+
+def retry_wait_s(error: WireError, attempt: int) -> float | None:
+    """Seconds before the next try (the first is `attempt` 0), or None where another try cannot help."""
+    backoff: float = 0.25 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
+    if not isinstance(error, Rejected):
+        return backoff if isinstance(error, (Unreachable, Dropped)) else None
+    if error.status not in RETRIED_STATUS:
+        return None
+    asked = _retry_after_s(error.headers)
+    if asked is None:
+        return backoff
+    return asked if asked <= LONGEST_WAIT_S else None
 
 
 class _Translated:

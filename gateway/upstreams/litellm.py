@@ -5,7 +5,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from gateway.exchange import ChatRequest, Json
 from gateway.upstreams import PolicyOptions, Reply, Upstream
 from wire import sse
 from wire.codec import dumps
+from wire.endpoint import retry_wait_s
 from wire.errors import Dropped, Rejected, TimedOut, Unreachable, WireError
 
 # OpenAI's own fields, and those that several providers share. The SDK's call takes far more from its caller
@@ -71,14 +72,22 @@ class LiteLLMUpstream:
             "api_key": os.environ.get(self._options.api_key_env or ""),
             "base_url": self._options.base_url,
             "timeout": self._options.timeout_s,
-            "num_retries": self._options.retries,
+            "num_retries": 0,  # ours are the same for every provider, and know Retry-After
+            "max_retries": 0,
             "_skip_mcp_handler": True,  # tools are the client's to run, and the handler wants a package more
         }
-        try:
-            answer = await litellm.acompletion(**{**request.body, **ours})
-        except Exception as error:
-            raise translate(error, self._name) from error
-        return LiteLLMReply(answer, self._name, streamed=request.stream)
+        attempt = 0
+        while True:
+            try:
+                answer = await litellm.acompletion(**{**request.body, **ours})
+                return LiteLLMReply(answer, self._name, streamed=request.stream)
+            except Exception as error:
+                failure = translate(error, self._name)
+                wait_s = retry_wait_s(failure, attempt)
+                if wait_s is None or attempt == self._options.retries:
+                    raise failure from error
+            attempt += 1
+            await asyncio.sleep(wait_s)
 
     async def reachable(self) -> bool:
         return True  # a hosted provider is asked only with a question, which costs
@@ -103,29 +112,40 @@ class LiteLLMReply:
         yield sse.DONE
 
     async def events(self) -> AsyncIterator[Json]:
+        answer = self._answer
         try:
-            async for chunk in self._answer:
+            async for chunk in answer:
                 yield _plain(chunk)
         except Exception as error:
             raise translate(error, self._name) from error
+        finally:
+            await answer.aclose()  # also where nobody wants the rest: that stops the provider
 
     def close(self) -> None:
-        # litellm's stream ends its connection when it is collected; there is no sooner way that all providers share.
-        self._answer = None
+        self._answer = None  # a stream that nobody has begun to read ends its connection when it is collected
 
 
 def translate(error: Exception, name: str) -> WireError:
     """litellm's exceptions (subclasses of openai's, with a `status_code`) in our own terms."""
+    import httpx  # litellm's own
+
     litellm = sdk()
     if isinstance(error, litellm.Timeout):
         return TimedOut(f"{name} did not answer in time")
-    if isinstance(error, litellm.APIConnectionError):
-        return Unreachable(f"{name} cannot be reached")
+    if isinstance(error, litellm.APIConnectionError) or any(isinstance(e, httpx.ConnectError) for e in _causes(error)):
+        return Unreachable(f"{name} cannot be reached")  # most providers' files call that a 500
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
-        headers = getattr(getattr(error, "response", None), "headers", None) or {}
+        headers = getattr(error, "litellm_response_headers", None)
+        headers = headers or getattr(getattr(error, "response", None), "headers", None) or {}
         return _rejected(name, status, str(error), None, type(error).__name__, dict(headers))
     return Dropped(f"{name} failed: {type(error).__name__}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _rejected(

@@ -114,6 +114,46 @@ async def test_a_failing_corrector_stops_the_run_and_keeps_what_was_done(service
     assert [row["id"] for row in load(target)] == list(range(20))
 
 
+async def test_a_table_that_has_only_its_header_gets_no_second_one(service: Start, tmp_path: Path) -> None:
+    source, target = write(tmp_path / "in.csv", ROWS), tmp_path / "out.csv"
+    target.write_text("query,answer,id,correction,verdict,reason\n")
+    await corrected(service, source, target)
+    assert [row["id"] for row in load(target)] == [str(n) for n in range(20)]
+
+
+async def test_a_table_that_is_gone_on_with_keeps_its_columns(service: Start, tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [{"query": "Q?", "answer": "one word"}, {"id": 2, "answer": "two words"}]
+    source, target = write(tmp_path / "in.jsonl", rows), tmp_path / "out.csv"
+    await corrected(service, write(tmp_path / "first.jsonl", rows[:1]), target)
+    await corrected(service, source, target)
+    assert [(row["answer"], row["correction"]) for row in load(target)] == [
+        ("one word", "ONE WORD"),
+        ("two words", "TWO WORDS"),
+    ]
+
+
+async def test_the_output_cannot_be_the_input(service: Start, tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", ROWS)
+    with pytest.raises(BatchError, match="the output cannot be the input"):
+        await corrected(service, source, source)
+    assert load(source) == ROWS
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+async def test_half_a_character_is_an_answer_too(service: Start, tmp_path: Path, suffix: str) -> None:
+    (tmp_path / "in.jsonl").write_text('{"answer": "half \\ud83d of it"}\n')
+    await corrected(service, tmp_path / "in.jsonl", tmp_path / f"out{suffix}")
+    [row] = load(tmp_path / f"out{suffix}")
+    assert row["answer"] in ("half \ud83d of it", "half \\ud83d of it")
+
+
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path) -> None:
+    """With a byte order mark, answers of any length, and rows without their last cells."""
+    path = tmp_path / "IN.CSV"
+    path.write_text("query,answer,note\r\nWhy?," + "x" * 200_000 + "\r\n\r\n", encoding="utf-8-sig", newline="")
+    assert list(read_rows(path)) == [{"query": "Why?", "answer": "x" * 200_000}]
+
+
 def test_other_names_and_missing_questions(tmp_path: Path) -> None:
     path = write(tmp_path / "in.jsonl", [{"generated_text": "A"}, {"answer": "B"}])
     assert [row.get("answer") or row["generated_text"] for row in read_rows(path)] == ["A", "B"]
@@ -122,6 +162,8 @@ def test_other_names_and_missing_questions(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("[" * 100_000, "in.jsonl:1: not JSON: nested too deeply"),
+        ('{"answer": "a", "score": NaN}', "in.jsonl:1: not JSON: NaN is not JSON"),
         ('{"answer": "a"}\n{"query": "b"}\n', "row 2 has neither `answer` nor `generated_text`"),
         ('{"answer": "a"}\n{oops\n', "in.jsonl:2: not JSON"),
         ("[1]\n", "in.jsonl:1: a row must be an object"),
@@ -130,6 +172,21 @@ def test_other_names_and_missing_questions(tmp_path: Path) -> None:
 def test_a_bad_row_is_named(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "in.jsonl"
     path.write_text(text)
+    with pytest.raises(BatchError, match=message):
+        list(read_rows(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"query,answer\nQ,A\nQ,A,B\n", "in.csv:3: 3 cells under 2 columns"),
+        (b"query,note\nQ,A\n", "in.csv: row 1 has neither `answer` nor `generated_text`"),
+        (b"query,answer\nQ,gr\xfcn\n", "in.csv: not UTF-8, soon after row 0"),
+    ],
+)
+def test_a_bad_table_is_told_what_is_wrong(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "in.csv"
+    path.write_bytes(content)
     with pytest.raises(BatchError, match=message):
         list(read_rows(path))
 

@@ -172,27 +172,39 @@ async def test_it_is_ready_and_says_so(served: tuple[str, list[str]]) -> None:
         assert (response.status, set(body["engines"].values())) == (200, {"up"})
 
 
-async def test_a_stop_ends_every_process_it_started(tmp_path: Path) -> None:
-    with serving(tmp_path) as (_, process, _):
-        engines = children(process.pid)
-        assert len(engines) == 1, "equal options share an engine"
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_stop_ends_every_process_it_started(tmp_path: Path, workers: int) -> None:
+    with serving(tmp_path, "--workers", str(workers)) as (_, process, _):
+        family = _tree(process.pid)
+        [engine] = [pid for pid in family if "llamacpp" in _command(pid)]  # equal options share one
+        socket = re.search(r"/tmp/metaaligner-[^/]+/[^\0]+", _command(engine))
+        assert socket
+        assert Path(socket.group()).is_socket()
         started = time.monotonic()
         process.send_signal(signal.SIGTERM)
         await asyncio.to_thread(process.wait, 30)
         assert time.monotonic() - started < 15
-        assert not any(alive(pid) for pid in engines)
+        assert process.returncode == 0
+        assert not Path(socket.group()).parent.exists()
+        await _all_end(family)
 
 
-async def test_an_engine_does_not_outlive_a_gateway_that_was_killed(tmp_path: Path) -> None:
-    with serving(tmp_path) as (_, process, _):
-        [engine] = children(process.pid)
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_nothing_outlives_a_gateway_that_was_killed(tmp_path: Path, workers: int) -> None:
+    with serving(tmp_path, "--workers", str(workers)) as (_, process, _):
+        family = _tree(process.pid)
+        assert len(family) >= workers
         process.kill()
         process.wait()
-        for _ in range(100):
-            if not alive(engine):
-                return
-            await asyncio.sleep(0.05)
-        raise AssertionError("the engine lives on")
+        await _all_end(family)
+
+
+async def _all_end(pids: list[int]) -> None:
+    for _ in range(200):
+        if not any(alive(pid) for pid in pids):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"they live on: {[_command(pid) for pid in pids if alive(pid)]}")
 
 
 async def test_two_workers_share_engines_reloads_and_metrics(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from gateway.config import read
 from gateway.reload import changes
 from tests.conftest import OBJECTIVES, Gateway, correcting, saying, two_services
@@ -137,6 +139,62 @@ async def test_an_unchanged_policy_keeps_its_connections(service: Start, gateway
     assert (await gw.app.state.reloader.current()).upstreams["m"] is before
     gw.policies.write_text(two_services(policy, corrector).replace("timeout_s: 5", "timeout_s: 6"))
     assert (await gw.app.state.reloader.current()).upstreams["m"] is not before
+
+
+@pytest.mark.parametrize("saves", [1, 2])
+async def test_a_request_that_outlives_the_drain_keeps_its_connection(world: World, saves: int) -> None:
+    """Also where the first snapshot that had the connection is long gone."""
+    go_on = asyncio.Event()
+
+    async def slow(request: Any, body: dict[str, Any]) -> Any:
+        if body["messages"][0]["content"] == "slow":
+            await go_on.wait()
+        return await saying(DRAFT)(request, body)
+
+    gw, policy, corrector = await world(slow, drain_s=0)
+    if saves == 2:
+        gw.objectives.write_text(BRIEF)
+        await gw.chat()
+    long = asyncio.create_task(gw.chat(messages=[{"role": "user", "content": "slow"}]))
+    while not any(body["messages"][0]["content"] == "slow" for _, body in policy.requests):
+        await asyncio.sleep(0.01)
+    gw.policies.write_text(two_services(policy, corrector, drain_s=0).replace("timeout_s: 5", "timeout_s: 6"))
+    assert (await gw.chat())[0] == 200
+    await asyncio.sleep(0.3)  # what is retired has been closed by now
+    go_on.set()
+    assert (await long)[0] == 200
+
+
+async def test_what_no_request_uses_any_more_is_closed(service: Start, gateway: Serve) -> None:
+    policy, corrector = await service(saying(DRAFT)), await service(correcting(improve))
+    text = two_services(policy, corrector, drain_s=0)
+    gw = await gateway(text)
+    await gw.chat()
+    for seconds in (6, 7, 8):
+        gw.policies.write_text(text.replace("timeout_s: 5", f"timeout_s: {seconds}"))
+        assert (await gw.chat())[0] == 200
+    assert len(told(gw, "reload.applied")) == 3
+    for _ in range(100):
+        if len({request.transport for request, _ in policy.requests if request.transport}) <= 1:
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("old connections stay open")
+
+
+async def test_an_engine_that_does_not_start_changes_nothing_and_keeps_nobody_waiting(
+    world: World, tmp_path: Path
+) -> None:
+    gw, policy, corrector = await world()
+    (tmp_path / "broken.gguf").write_bytes(b"no model")
+    before = two_services(policy, corrector)
+    gw.policies.write_text(
+        before.replace("policies:", "policies:\n  new: {kind: local, corrector: c, engine: {kind: llamacpp, model: '"
+                       f"{tmp_path / 'broken.gguf'}'}}}}", 1)
+    )  # fmt: skip
+    async with asyncio.timeout(5):  # the engine has a minute to start; nobody waits for it
+        for _ in range(30):
+            assert (await gw.chat())[0] == 200
+    assert (await gw.chat(model="new"))[0] == 404
 
 
 async def test_ten_thousand_tenants_come_and_are_found(world: World) -> None:

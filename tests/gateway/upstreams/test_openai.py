@@ -49,6 +49,40 @@ async def test_the_gateways_key_goes_up_and_the_clients_does_not(
     assert request.path == "/v1/chat/completions"
 
 
+async def test_what_the_client_sends_goes_on_as_it_came(service: Start, gateway: Serve) -> None:
+    """Unknown fields, number formats and headers too; what concerns the connection or the gateway stays behind."""
+    raws: list[bytes] = []
+
+    async def keep(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        raws.append(await request.read())
+        return await saying(DRAFT)(request, body)
+
+    upstream = await service(keep)
+    gw = await configured(service, gateway, m=f'base_url: "{upstream.url}"')
+    raw = b'{"messages": [], "model":"m",  "new_field": {"deep": [1.50, 12345678901234567890, "\xc3\xa9"]}}'
+    headers = {
+        "X-Stainless-Lang": "python",
+        "User-Agent": "OpenAI/Python 9",
+        "OpenAI-Beta": "x=1",
+        "Traceparent": "00-1-2-03",
+        "Content-Type": "application/json",
+        "Cookie": "secret=1",
+        "X-Forwarded-For": "10.0.0.1",
+        "X-Align-Objectives": "humour",
+    }
+    url = f"{gw.url}/v1/chat/completions?api-version=2024&x=%20y"
+    async with gw.client.post(url, data=raw, headers=headers) as response:
+        assert response.status == 200
+    [(request, _)] = upstream.requests
+    assert raws == [raw]
+    assert request.raw_path == "/v1/chat/completions?api-version=2024&x=%20y"
+    for name in ("X-Stainless-Lang", "User-Agent", "OpenAI-Beta", "Traceparent", "Content-Type"):
+        assert request.headers.getall(name) == [headers[name]]
+    for name in ("Cookie", "X-Forwarded-For", "X-Align-Objectives", "Authorization"):
+        assert name not in request.headers
+    assert request.headers["Host"] == upstream.url.split("/")[2]
+
+
 async def test_several_urls_share_the_work(service: Start, gateway: Serve) -> None:
     one, two = await service(saying(DRAFT)), await service(saying(DRAFT))
     gw = await configured(service, gateway, m=f'base_url: ["{one.url}", "{two.url}"]')
@@ -95,6 +129,35 @@ async def test_when_all_fail_the_first_ones_error_is_told(service: Start, gatewa
     )
     status, _, body = await gw.chat()
     assert (status, body["error"]["message"]) == (503, "said 503")
+
+
+async def test_fallbacks_of_fallbacks_are_not_followed(service: Start, gateway: Serve) -> None:
+    """So that policies which name each other end."""
+    first, second = await service(statuses(503)), await service(statuses(500))
+    gw = await configured(
+        service,
+        gateway,
+        m=f'base_url: "{first.url}", retries: 0, fallbacks: [b]',
+        b=f'base_url: "{second.url}", retries: 0, fallbacks: [m]',
+    )
+    assert (await gw.chat())[0] == 503
+    assert (await gw.chat(model="b"))[0] == 500
+    assert (len(first.requests), len(second.requests)) == (2, 2)
+
+
+async def test_retry_after_is_waited_for(service: Start, gateway: Serve) -> None:
+    asked_at: list[float] = []
+
+    async def busy_once(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        asked_at.append(asyncio.get_running_loop().time())
+        if len(asked_at) == 1:
+            return web.json_response({}, status=429, headers={"Retry-After": "1"})
+        return await saying(DRAFT)(request, body)
+
+    upstream = await service(busy_once)
+    gw = await configured(service, gateway, m=f'base_url: "{upstream.url}", retries: 1')
+    assert (await gw.chat())[0] == 200
+    assert asked_at[1] - asked_at[0] >= 1
 
 
 @pytest.mark.parametrize("code", [400, 422])

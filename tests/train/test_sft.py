@@ -1,0 +1,202 @@
+"""The embedded model trained for a few steps, stopped and gone on with, exported and served: all of it for real."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corrector.engines import socket_path
+from corrector.engines.llamacpp import Options, base_urls
+from corrector.objectives import Objective
+from corrector.supervisor import Supervisor
+from corrector.templates import Turn
+from gateway.serve import run_dir
+from train.encode import encode, prompt_ids
+from train.model import base
+from train.rows import Row, write
+from train.sft import Settings, run
+from wire.codec import dumps, loads
+from wire.endpoint import Endpoint
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, transformers and trl
+
+AIM = Objective(key="length", name="Length", description="The response should be concise")
+ROWS = [
+    Row(
+        "better",
+        "own",
+        "MIT",
+        (Turn("user", f"Question {n}?"),),
+        f"Well, well, well. It is {n}.",
+        f"It is {n}.",
+        (AIM,),
+    )
+    for n in range(12)
+] + [Row("identical", "own", "MIT", (), "It is so.", "It is so.", (AIM,)) for _ in range(4)]
+FEW: dict[str, Any] = {"batch": 2, "max_steps": 4, "save_every": 50, "rank": 4, "bf16": False, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return base("smollm2-135m-instruct", tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    write(path, ROWS)
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(unpacked: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(unpacked, rows, tmp_path_factory.mktemp("run"), Settings(**FEW))
+
+
+@asynccontextmanager
+async def served(adapter: Path | None) -> AsyncIterator[Endpoint]:
+    options = Options(kind="llamacpp", model="smollm2-135m-instruct", adapter=str(adapter) if adapter else None)
+    with run_dir() as directory:
+        supervisor = Supervisor(directory, lambda event, **told: None)
+        endpoint = Endpoint("engine", base_urls(options, socket_path(directory, options)))
+        try:
+            assert await supervisor.ensure([options])
+            yield endpoint
+        finally:
+            await endpoint.aclose()
+            await supervisor.aclose()
+
+
+async def ask(endpoint: Endpoint, path: str, body: dict[str, Any]) -> Any:
+    opened = await endpoint.post(path, dumps(body))
+    try:
+        return loads(await opened.read())
+    finally:
+        opened.close()
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def test_the_loss_counts_on_the_target_only(unpacked: Path) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(unpacked)
+    for template in ("ultrafeedback", "chat"):
+        ids = encode(tokenizer, ROWS[3], template)
+        target = [token for token, counts in zip(ids["input_ids"], ids["completion_mask"], strict=True) if counts]
+        assert tokenizer.decode(target) == f"It is 3.{tokenizer.eos_token}"
+        prompt = tokenizer.decode(ids["input_ids"][: -len(target)])
+        assert "Well, well, well. It is 3." in prompt
+        assert "Length: The response should be concise" in prompt
+
+
+async def test_prompts_are_the_tokens_that_llama_cpp_sees(unpacked: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from corrector.templates import load, names
+
+    tokenizer = AutoTokenizer.from_pretrained(unpacked)
+    async with served(None) as endpoint:
+        for name in names():
+            prompt = load(name).render(ROWS[3].context, "Grün — “so”  it is.\n\n1. Yes", (AIM,))
+            body = {"max_tokens": 1, "temperature": 0}
+            path = "/completions" if isinstance(prompt, str) else "/chat/completions"
+            told = await ask(
+                endpoint, path, {**body, **({"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt})}
+            )
+            assert told["usage"]["prompt_tokens"] == len(prompt_ids(tokenizer, prompt)), name
+
+
+def test_training_goes_stage_by_stage_and_learns(trained: Path) -> None:
+    assert trained.name == "3-better"
+    assert (trained.parent / "1-identical" / "done").exists()
+    assert not (trained.parent / "2-equal").exists(), "there are no such rows"
+    steps = [line for line in log(trained) if "loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4]
+    assert steps[-1]["loss"] < steps[0]["loss"]
+
+
+def test_a_finished_run_is_not_done_again(trained: Path, unpacked: Path, rows: Path) -> None:
+    before = len(log(trained))
+    assert run(unpacked, rows, trained.parent, Settings(**FEW)) == trained
+    assert len(log(trained)) == before
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    command = (
+        "from pathlib import Path\nfrom train.sft import *\n"
+        f"run(Path({str(unpacked)!r}), Path({str(rows)!r}), Path({str(tmp_path)!r}), Settings(**{FEW!r}))"
+    )
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", command], stderr=subprocess.PIPE) as process:
+        told = tmp_path / "3-better" / "log.jsonl"
+        while process.poll() is None and not (told.exists() and '"step": 2' in told.read_text()):
+            pass
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate()
+    assert b"goes on from there" in said
+    assert not (tmp_path / "3-better" / "done").exists()
+    again = run(unpacked, rows, tmp_path, Settings(**FEW))
+    steps = [line["step"] for line in log(again) if "loss" in line]
+    assert steps == [1, 2, 3, 4], "no step is lost, and none is done twice"
+    whole, resumed = (load_file(folder / "adapter_model.safetensors") for folder in (trained, again))
+    for name, tensor in whole.items():
+        assert tensor.equal(resumed[name]), name
+
+
+async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:
+    """With an adapter that changes much, so that a tensor in the wrong place would show."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from train.export import gguf_lora, merged
+    from train.model import load
+
+    torch.manual_seed(1)
+    model, tokenizer = load(unpacked)
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "adapter.gguf")
+    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
+    whole, _ = load(tmp_path / "merged")
+    plain, _ = load(unpacked)
+    texts = ["The capital of France is", "To make tea, first", "def add(a, b):", "Once upon a time", "1, 2, 3, 4,"]
+    apart, moved = [], []
+    async with served(tmp_path / "adapter.gguf") as endpoint:
+        for text in texts:
+            body = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5}
+            told = await ask(endpoint, "/completions", body)
+            tops = told["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+            ids = torch.tensor([prompt_ids(tokenizer, text)])
+            with torch.no_grad():
+                ours = whole(ids).logits[0, -1].log_softmax(-1)
+                before = plain(ids).logits[0, -1].log_softmax(-1)
+            for top in tops:
+                apart.append(abs(top["logprob"] - float(ours[top["id"]])))
+                moved.append(abs(top["logprob"] - float(before[top["id"]])))
+    assert math.fsum(apart) / len(apart) < 0.15, "but for the rounding of llama.cpp's 8-bit activations, the same"
+    assert math.fsum(moved) / len(moved) > 3 * math.fsum(apart) / len(apart), "and not because nothing changed"
+
+
+async def test_a_trained_adapter_is_served(unpacked: Path, trained: Path, tmp_path: Path) -> None:
+    from train.export import gguf_lora
+
+    gguf_lora(unpacked, trained, tmp_path / "adapter.gguf")
+    assert (tmp_path / "adapter.gguf").stat().st_size < 20_000_000
+    async with served(tmp_path / "adapter.gguf") as endpoint:
+        told = await ask(endpoint, "/completions", {"prompt": "Hello", "max_tokens": 4})
+        assert told["choices"][0]["text"]

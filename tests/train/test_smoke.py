@@ -1,0 +1,78 @@
+"""`train/runs/smoke.sh`: from preference data to an adapter that is served and measured, on a CPU, in minutes."""
+
+import gzip
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.gateway.test_cli import METAALIGNER
+from train.evaluate import Outcome, bootstrap, cases, copied, likeness, markdown, summary
+from train.prepare import Wordings
+from train.rows import Pair
+
+GOOD = (
+    "Boil the water in a kettle first. Then warm the pot with a little of it. Put in one spoon of leaves for each cup. "
+    "Let it stand for {} minutes, and pour it through a strainer."
+)
+
+
+def test_the_whole_way(tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="the extra `train` is not installed")
+    pairs = tmp_path / "pairs.jsonl.gz"
+    rows = [
+        {"source": "own", "licence": "MIT", "query": f"How do I make tea number {n}?", "weak": "No idea.",
+         "strong": GOOD.format(n), "better": ["helpfulness"]}
+        for n in range(12)
+    ]  # fmt: skip
+    pairs.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    ran = subprocess.run(
+        [str(ROOT / "train/runs/smoke.sh"), str(pairs), str(tmp_path / "out")],
+        cwd=ROOT, env={**os.environ, "METAALIGNER": METAALIGNER}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    assert (tmp_path / "out/adapter.gguf").stat().st_size > 100_000
+    told = json.loads((tmp_path / "out/evaluation/report.json").read_text())
+    assert {"fine", "repeat", "insult", "jargon"} <= {line["kind"] for line in told}
+    assert all(line["cases"] == sum(line["verdicts"].values()) == 1 for line in told)
+    assert "jargon (unseen)" in (tmp_path / "out/evaluation/report.md").read_text()
+
+
+def test_cases_are_of_every_kind_and_the_same_for_a_seed() -> None:
+    wordings = Wordings()
+    known = {key: wordings.first(key) for key in wordings}
+    pairs = [Pair("own", "MIT", (), "x", GOOD.format(n), {}) for n in range(5)]
+    made = cases(pairs, known, 2, seed=1)
+    assert made == cases(pairs, known, 2, seed=1)
+    assert {case.kind for case in made} == {"repeat", "pad", "insult", "stray", "misspell", "shuffle", "fine"}
+    assert all((case.draft == case.good) == (case.kind == "fine") for case in made)
+    assert all(case.objectives[0].key == "repetition" for case in made if case.kind == "repeat")
+
+
+def test_likeness_and_what_is_copied() -> None:
+    assert likeness("a b c", "a b c") == 1
+    assert likeness("a b", "c d") == 0
+    assert copied("a b c d", "a c x y z") == 0.5
+    assert copied("", "a") == 0
+
+
+def outcome(kind: str, before: float, after: float) -> Outcome:
+    return Outcome(kind, "corrected", "rewritten", before, after, 1.0, 0, 1.0)
+
+
+def test_a_summary_counts_nearer_and_farther() -> None:
+    told = summary([outcome("pad", 0.5, 1), outcome("pad", 0.5, 0.6), outcome("pad", 0.5, 0.4), outcome("fine", 1, 1)])
+    pad, fine = told
+    assert (pad.cases, pad.nearer, pad.farther) == (3, 2, 1)
+    assert (fine.nearer, fine.farther, fine.interval) == (0, 0, (0.0, 0.0))
+    assert "| pad | 3 | 2 | 1 |" in markdown(told)
+
+
+def test_an_interval_holds_the_mean_and_narrows_with_cases() -> None:
+    low, high = bootstrap([1, 0] * 10, seed=1)
+    lower, higher = bootstrap([1, 0] * 200, seed=1)
+    assert low < 0.5 < high
+    assert higher - lower < high - low
