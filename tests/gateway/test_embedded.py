@@ -12,7 +12,7 @@ import textwrap
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import aiohttp
 import pytest
@@ -146,8 +146,8 @@ async def test_an_objective_made_up_on_the_spot(client: AsyncOpenAI) -> None:
 
 
 class Tea(BaseModel):
-    name: str
-    minutes: int
+    kind: Literal["green", "black"]  # not any text: a model this small may not come to its end
+    hot: bool
 
 
 async def test_structured_output_of_the_real_model(client: AsyncOpenAI) -> None:
@@ -176,7 +176,7 @@ async def test_it_is_ready_and_says_so(served: tuple[str, list[str]]) -> None:
 async def test_a_stop_ends_every_process_it_started(tmp_path: Path, workers: int) -> None:
     with serving(tmp_path, "--workers", str(workers)) as (_, process, _):
         family = _tree(process.pid)
-        [engine] = [pid for pid in family if "llamacpp" in _command(pid)]  # equal options share one
+        engine, _ = [pid for pid in family if "llamacpp" in _command(pid)]  # the policy's and the corrector's
         socket = re.search(r"/tmp/metaaligner-[^/]+/[^\0]+", _command(engine))
         assert socket
         assert Path(socket.group()).is_socket()
@@ -225,7 +225,7 @@ async def test_two_workers_share_engines_reloads_and_metrics(tmp_path: Path) -> 
 
             assert {await ask() for _ in range(4)} == {"harmlessness, helpfulness"}
             engines = [pid for pid in _tree(_listening(port)) if "llamacpp" in _command(pid)]
-            assert len(engines) == 1
+            assert len(engines) == 2, "the policy's and the corrector's, for both workers"
             objectives = tmp_path / "objectives.yaml"
             objectives.write_text(
                 objectives.read_text().replace("default: [helpfulness, harmlessness]", "default: [humour]")
