@@ -36,9 +36,9 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert (tmp_path / "out/adapter.gguf").stat().st_size > 100_000
     told = json.loads((tmp_path / "out/evaluation/report.json").read_text())
-    assert {"fine", "repeat", "insult", "jargon"} <= {line["kind"] for line in told}
+    assert {"fine", "repeat", "insult", "shout"} <= {line["kind"] for line in told}
     assert all(line["cases"] == sum(line["verdicts"].values()) == 1 for line in told)
-    assert "jargon (unseen)" in (tmp_path / "out/evaluation/report.md").read_text()
+    assert "shout (unseen)" in (tmp_path / "out/evaluation/report.md").read_text()
 
 
 def test_cases_are_of_every_kind_and_the_same_for_a_seed() -> None:
