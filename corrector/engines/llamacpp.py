@@ -31,6 +31,7 @@ class Options(EngineOptions):
     parallel: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1)] | None = None
     adapter: str | None = None
+    max_tokens: Annotated[int, Field(ge=1)] = 1024  # of an answer whose request names no limit: small models may loop
 
     @field_validator("model", "adapter")
     @classmethod
@@ -80,6 +81,7 @@ def main() -> None:
         adapter = xllamacpp.CommonAdapterLoraInfo()
         adapter.path, adapter.scale = str(model_path(options.adapter)), 1.0
         params.lora_adapters = [adapter]
+    params.n_predict = options.max_tokens
     params.n_ctx = options.context * 2
     params.n_parallel = options.parallel
     params.kv_unified = True  # one pool of memory for all slots, each as long as it needs

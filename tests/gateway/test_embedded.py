@@ -159,6 +159,18 @@ async def test_structured_output_of_the_real_model(client: AsyncOpenAI) -> None:
     assert answer.model_extra["align"]["reason"] == "structured_output"
 
 
+async def test_a_model_that_finds_no_end_is_stopped(gateway: Serve) -> None:
+    gw = await gateway(
+        "policies:\n  m: {kind: local, corrector: none, "
+        "engine: {kind: llamacpp, model: smollm2-135m-instruct, max_tokens: 12}}\n"
+    )
+    _, _, body = await gw.chat(messages=ASK)
+    assert body["choices"][0]["finish_reason"] == "length"
+    assert body["usage"]["completion_tokens"] == 12
+    _, _, body = await gw.chat(messages=ASK, max_tokens=20)
+    assert body["usage"]["completion_tokens"] == 20, "a request may say otherwise"
+
+
 async def test_several_at_once(client: AsyncOpenAI) -> None:
     answers = await asyncio.gather(
         *(client.chat.completions.create(model="smollm2", messages=ASK, max_tokens=24) for _ in range(6))
