@@ -1,6 +1,7 @@
 """The composition root: configuration, engines and surfaces become one ASGI application."""
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from gateway.limits import InFlight
 from gateway.pipeline import Pipeline
 from gateway.reload import Reloader
 from gateway.surfaces import chat, health, models
-from gateway.surfaces.http import Context, error_body
+from gateway.surfaces.http import Context, error_body, unforeseen
 from gateway.telemetry import Metrics, Record
 
 EXPOSED = (
@@ -82,6 +83,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         app.router.routes.extend(surface.routes(context))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, functools.partial(_unforeseen, log=log))
     if settings.server.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -97,6 +99,12 @@ async def _gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
     headers = {"X-Request-Id": Record().request_id, **error.headers}
     return Response(error.body, error.status, headers, media_type="application/json")
+
+
+async def _unforeseen(request: Request, error: Exception, *, log: Any) -> Response:
+    record = Record()
+    failure = unforeseen(record, log)
+    return Response(failure.body, failure.status, {"X-Request-Id": record.request_id}, media_type="application/json")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wire.codec import dumps, loads
-from wire.errors import Rejected, Reported, TimedOut, WireError
+from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError
 
 # Of an upstream's error answer, what reaches the client. The rest is between us and the upstream.
 PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
@@ -57,6 +57,8 @@ def from_wire(error: WireError) -> GatewayError:
         return GatewayError(502, "upstream_error", str(error), body=dumps(error.body))
     if isinstance(error, TimedOut):
         return GatewayError(504, "upstream_timeout", str(error))
+    if isinstance(error, Malformed):
+        return GatewayError(502, "upstream_malformed", str(error))
     return GatewayError(502, "upstream_unavailable", str(error))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from corrector.templates import Turn
 from gateway.errors import GatewayError
 from wire.codec import loads
+from wire.errors import Malformed
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 _THINKING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
@@ -54,6 +55,22 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
         raise GatewayError(400, "invalid_stream", "`stream` must be true or false", param="stream")
     align = body.pop("align", None)
     return ChatRequest(raw, body, align, dict(header_list), header_list, query)
+
+
+def check(answer: Json) -> Json:
+    """The answer, or the chunk of one, if its choices have a shape that can be worked on. Raises `Malformed`."""
+    choices = answer.get("choices")
+    if not (choices is None or (isinstance(choices, list) and all(map(_is_choice, choices)))):
+        raise Malformed("the policy's answer does not have the shape of a chat completion")
+    return answer
+
+
+def _is_choice(choice: Any) -> bool:
+    return (
+        isinstance(choice, dict)
+        and isinstance(choice.get("index", 0), int)
+        and isinstance(choice.get("message") or choice.get("delta") or {}, dict)
+    )
 
 
 def conversation(messages: list[Any]) -> tuple[Turn, ...]:

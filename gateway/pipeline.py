@@ -108,20 +108,23 @@ class Pipeline:
         assert todo.skip is not None
         record.verdict, record.reason, record.status = "skipped", todo.skip, 200
         headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
-        unseen = todo.skip in _UNSEEN and todo.tenant.reasoning == "pass"
-        if reply.streamed:
+        as_asked = reply.streamed == record.stream
+        unseen = as_asked and todo.skip in _UNSEEN and todo.tenant.reasoning == "pass"
+        if record.stream:
             stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, record, HeldStream())
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
-        body = await _read(reply, record)
-        headers["Content-Type"] = reply.headers.get("content-type", "application/json")
-        return Answer(200, headers, body if unseen else dumps(_told(_json_object(body), todo, record)))
+        if unseen:
+            headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+            return Answer(200, headers, await _read(reply, record))
+        body = _told(await _whole_reply(reply, record), todo, record)
+        return Answer(200, {**headers, "Content-Type": "application/json"}, dumps(body))
 
     async def _relay(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in reply.relay():
                 yield chunk
         except WireError as error:
-            yield b"\n\n" + _error_event(from_wire(error), record)
+            yield b"\n\n" + error_event(from_wire(error), record)
         finally:
             record.policy_s = record.since()
             reply.close()
@@ -138,7 +141,7 @@ class Pipeline:
                 raise Dropped("the policy's stream ended before its answer did")
             yield sse.DONE
         except WireError as error:
-            yield _error_event(from_wire(error), record)
+            yield error_event(from_wire(error), record)
         finally:
             record.policy_s = record.since()
             reply.close()
@@ -149,11 +152,11 @@ class Pipeline:
         """The draft as it is; what its correction would have been goes to the log and the metrics."""
         record.verdict, record.reason, record.status = "skipped", "shadow", 200
         headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
-        if reply.streamed:
+        if request.stream:
             stream = self._shadow_stream(reply, todo, corrector, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
-        body = _json_object(await _read(reply, record))
-        texts = [exchange.message_text(choice.get("message") or {}) for choice in _choices(body)]
+        body = await _whole_reply(reply, record)
+        texts = [exchange.message_text(choice.get("message") or {}) for choice in body["choices"]]
         self._correct_in_shadow(texts, todo, corrector, request, record)
         headers["Content-Type"] = "application/json"
         return Answer(200, headers, dumps(_told(body, todo, record)))
@@ -196,7 +199,7 @@ class Pipeline:
     ) -> Answer:
         """The policy's body with its texts corrected, and `align` beside them."""
         body = await _whole_reply(reply, record)
-        choices = _choices(body)
+        choices: list[Json] = body["choices"]
         drafts = [_draft(choice.get("message") or {}, todo) for choice in choices]
         keep = todo.tenant.on_failure == "original"
         try:
@@ -255,7 +258,7 @@ class Pipeline:
             yield sse.DONE
         except WireError as error:
             failure = from_wire(error) if record.policy_s is None or not held.ended else _unavailable(error)
-            yield _error_event(failure, record)
+            yield error_event(failure, record)
         finally:
             record.policy_s = record.policy_s or record.since()
             reply.close()
@@ -318,21 +321,24 @@ async def _read(reply: Reply, record: Record) -> bytes:
 
 async def _whole_reply(reply: Reply, record: Record) -> Json:
     """The reply as one object, also of an upstream that streams unasked."""
-    if not reply.streamed:
-        body = _json_object(await _read(reply, record))
-        report.note_usage(record, body)
-        return body
-    fold = exchange.Fold()
     try:
-        async for event in _events(reply):
-            fold.take(event)
+        body = await _folded(reply) if reply.streamed else _answer(await reply.read())
     except WireError as error:
         raise from_wire(error) from error
     finally:
         record.policy_s = record.since()
         reply.close()
-    body = fold.reply()
     report.note_usage(record, body)
+    return body
+
+
+async def _folded(reply: Reply) -> Json:
+    fold = exchange.Fold()
+    async for event in _events(reply):
+        fold.take(event)
+    body = fold.reply()
+    if not body["choices"] or not all(choice.get("finish_reason") for choice in body["choices"]):
+        raise Dropped("the policy's stream ended before its answer did")
     return body
 
 
@@ -342,50 +348,42 @@ async def _events(reply: Reply) -> AsyncIterator[Json]:
         async for event in reply.events():
             if event.get("error"):
                 raise Reported("the policy reported an error in its stream", event)
-            yield event
+            yield exchange.check(event)
         return
+    for chunk in exchange.as_chunks(_answer(await reply.read())):
+        yield chunk
+
+
+def _answer(raw: bytes) -> Json:
+    """An unstreamed answer. Raises `Reported` for an error that came with a status of success, and `Malformed`."""
     try:
-        body = loads(await reply.read())
+        body = loads(raw)
     except ValueError:
-        raise Malformed("the policy did not answer in JSON") from None
+        body = None
     if not isinstance(body, dict):
-        raise Malformed("the policy did not answer with an object")
+        raise Malformed("the policy did not answer with a JSON object")
     if body.get("error"):
         raise Reported("the policy reported an error", body)
-    for chunk in exchange.as_chunks(body):
-        yield chunk
+    if body.get("choices") is None:
+        raise Malformed("the policy's answer has no choices")
+    return exchange.check(body)
 
 
 def _told(answer: Json, todo: Plan, record: Record) -> Json:
     """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends."""
     ends = False
-    for choice in _choices(answer):
+    for choice in answer.get("choices") or ():
         ends |= choice.get("finish_reason") is not None
         if todo.tenant.reasoning == "drop":
             exchange.drop_reasoning(choice.get("message") or choice.get("delta") or {})
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
 
 
-def _json_object(body: bytes) -> Json:
-    try:
-        parsed = loads(body)
-    except ValueError:
-        parsed = None
-    if not isinstance(parsed, dict):
-        raise GatewayError(502, "upstream_malformed", "the policy did not answer with a JSON object")
-    return parsed
-
-
-def _choices(body: Json) -> list[Json]:
-    choices = body.get("choices")
-    return [choice for choice in choices if isinstance(choice, dict)] if isinstance(choices, list) else []
-
-
 def _unavailable(error: WireError) -> GatewayError:
     return GatewayError(502, "corrector_unavailable", f"the answer could not be corrected: {error}")
 
 
-def _error_event(error: GatewayError, record: Record) -> bytes:
+def error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
     record.status, record.error = error.status, error.code
     return b"data: " + error.body.replace(b"\n", b" ") + b"\n\n"
@@ -409,7 +407,7 @@ async def _merged(sources: list[AsyncIterator[Any]]) -> AsyncIterator[Any]:
             async for item in source:
                 await queue.put(("item", item))
             await queue.put(("end", None))
-        except WireError as error:
+        except Exception as error:  # whatever it is, who waits for the queue must hear of it
             await queue.put(("error", error))
 
     tasks = [asyncio.create_task(feed(source)) for source in sources]

@@ -165,11 +165,15 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
         raise GatewayError(403, "define_not_allowed", "this tenant may not define objectives", param="align.define")
     if len(define) > MAX_DEFINED:
         raise bad(f"at most {MAX_DEFINED} objectives can be defined in one request")
-    objectives = {}
+    # What the corrector reads is the title: one that reads like another's would give it a second meaning.
+    taken = {word.casefold() for key, aim in known.objectives.items() for word in (key, aim.name)} if define else set()
+    taken |= {name.casefold() for name in known.sets}
+    objectives: dict[str, Objective] = {}
     for name, description in define.items():
+        title = name.replace("_", " ").replace("-", " ").capitalize()
         if not _NAME.fullmatch(name):
             raise bad(f"the name {name[:64]!r} may hold up to 64 letters, digits, - and _ only")
-        if name in known.objectives or name in known.sets:
+        if taken & {name.casefold(), title.casefold()}:
             raise bad(f"{name!r} has a meaning here already; choose another name")
         if not 0 < len(description) <= MAX_DESCRIPTION:
             raise bad(f"the description of {name!r} must have 1 to {MAX_DESCRIPTION} characters")
@@ -178,8 +182,8 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
         imitated = _structure(description)
         if imitated:
             raise bad(f"the description of {name!r} may not hold {imitated!r}, which has a meaning in prompts")
-        title = name.replace("_", " ").replace("-", " ").capitalize()
         objectives[name] = Objective(key=name, name=title, description=description)
+        taken.add(title.casefold())
     return objectives
 
 
@@ -245,10 +249,11 @@ def _wish(request: ChatRequest) -> _Wish:
         message = f"`align` knows objectives, define, mode and return, not {', '.join(sorted(map(str, unknown)))}"
         raise GatewayError(400, "invalid_align", message, param="align")
     headers = request.headers
+    named = [value for name, value in request.header_list if name == "x-align-objectives"]
     defines = [value for name, value in request.header_list if name == "x-align-define"]
     objectives = _agreed(
         "objectives",
-        _names(headers["x-align-objectives"]) if "x-align-objectives" in headers else None,
+        _names(",".join(named)) if named else None,  # a header that comes twice is a list: RFC 9110, 5.3
         _names(body["objectives"]) if body.get("objectives") is not None else None,
     )
     define = _agreed(

@@ -31,7 +31,8 @@ def verdict_headers(record: Record) -> dict[str, str]:
 def note(record: Record, corrections: Any) -> None:
     """Takes the corrections' figures into the record, all choices together."""
     told = list(corrections)
-    if not told:
+    if not told:  # an answer without a choice
+        record.verdict, record.reason = "skipped", "empty_draft"
         return
     verdicts = [correction.verdict for correction in told]
     gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
-from gateway.pipeline import Answer, Pipeline
+from gateway.pipeline import Answer, Pipeline, error_event
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics, Record
 from wire.codec import dumps
@@ -67,6 +67,8 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
             assert work is not None
             watcher = asyncio.create_task(_cancel_when_gone(receive, work))
             answer = await _answered(handle(body, record), record, context.log)
+            if answer.stream is not None:
+                answer.stream = _ended_well(answer.stream, record, context.log)
             await send_answer(answer, send)
     except GatewayError as error:  # before there was work: too many in flight, body too large
         await send_answer(_error_answer(error, record), send)
@@ -113,11 +115,24 @@ async def _answered(work: Awaitable[Answer], record: Record, log: Any) -> Answer
     except asyncio.CancelledError:
         raise
     except Exception:
-        # The one broad except of the gateway: what nobody foresaw must not show its inside to a client.
-        log.exception("unexpected", request_id=record.request_id)
-        return _error_answer(
-            GatewayError(500, "internal_error", f"internal error; request id {record.request_id}"), record
-        )
+        return _error_answer(unforeseen(record, log), record)
+
+
+async def _ended_well(stream: AsyncGenerator[bytes, None], record: Record, log: Any) -> AsyncGenerator[bytes, None]:
+    """The stream; what nobody foresaw is an `error` event at its end, not a mere cut."""
+    try:
+        async for chunk in stream:
+            yield chunk
+    except Exception:
+        yield b"\n\n" + error_event(unforeseen(record, log), record)
+    finally:
+        await stream.aclose()
+
+
+def unforeseen(record: Record, log: Any) -> GatewayError:
+    """For the exception that is being handled: its inside goes to the log, and nothing of it to the client."""
+    log.exception("unexpected", request_id=record.request_id)
+    return GatewayError(500, "internal_error", f"internal error; request id {record.request_id}")
 
 
 def _error_answer(error: GatewayError, record: Record) -> Answer:

@@ -1,11 +1,14 @@
 """A gateway between a scripted policy and a scripted corrector."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.conftest import OBJECTIVES, Gateway, Handler, Service, correcting, saying, two_services
+from tests.conftest import OBJECTIVES, Gateway, Handler, Service, correcting, saying, streaming, two_services
+from wire import sse
 
 Start = Callable[[Handler], Awaitable[Service]]
 Serve = Callable[..., Awaitable[Gateway]]
@@ -31,3 +34,31 @@ async def world(service: Start, gateway: Serve) -> World:
         return await gateway(two_services(answers, corrects, **server), objectives), answers, corrects
 
     return make
+
+
+def replying(body: Any, status: int = 200, **headers: str) -> Handler:
+    """A policy that answers with this body, unstreamed whatever it is asked."""
+
+    async def handler(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response(body, status=status, headers=headers)
+
+    return handler
+
+
+def sending(*events: dict[str, Any] | bytes, done: bool = True) -> Handler:
+    """A policy that answers with these events, streamed whatever it is asked."""
+    encoded = [event if isinstance(event, bytes) else sse.encode(event) for event in events]
+
+    async def handler(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [*encoded, *([sse.DONE] if done else [])])
+
+    return handler
+
+
+async def soon(happened: Callable[[], bool]) -> None:
+    """Waits until it has: 2.5 s are the longest that anything here may take."""
+    for _ in range(250):
+        if happened():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not happen")
