@@ -243,10 +243,13 @@ async def test_two_workers_share_engines_reloads_and_metrics(tmp_path: Path) -> 
                 objectives.read_text().replace("default: [helpfulness, harmlessness]", "default: [humour]")
             )
             assert {await ask() for _ in range(6)} == {"humour"}
-            async with session.get(f"{url}/metrics") as response:
-                counted = re.findall(
-                    r"^metaaligner_requests_total\{.*\} ([0-9.]+)$", await response.text(), re.MULTILINE
-                )
+            for _ in range(100):  # a request is counted when its answer has left
+                async with session.get(f"{url}/metrics") as response:
+                    text = await response.text()
+                counted = re.findall(r"^metaaligner_requests_total\{.*\} ([0-9.]+)$", text, re.MULTILINE)
+                if sum(map(float, counted)) == 10:
+                    break
+                await asyncio.sleep(0.05)
             assert sum(map(float, counted)) == 10
 
 

@@ -1,5 +1,6 @@
 """Around the chat: models, health, metrics, CORS, and the log."""
 
+import asyncio
 import json
 import re
 from typing import Any
@@ -65,12 +66,24 @@ async def test_not_ready_while_a_corrector_is_away(service: Start, gateway: Serv
     assert (status, body["engines"]) == (503, {"corrector c": "down"})
 
 
+async def logged(gw: Any, count: int) -> list[dict[str, Any]]:
+    """The lines of so many requests: each is written when its answer has left, which its client may outrun."""
+    for _ in range(200):
+        lines = [line for line in gw.lines if line["event"] == "request"]
+        if len(lines) >= count:
+            break
+        await asyncio.sleep(0.01)
+    assert len(lines) == count
+    return lines
+
+
 async def test_metrics(world: World) -> None:
     gw, _, _ = await world()
     await gw.chat()
     await gw.chat({"X-Align-Mode": "off"})
     await gw.chat(model="nothing")
     await gw.stream()
+    await logged(gw, 4)
     _, text = await get(gw, "/metrics")
     sample = 'metaaligner_requests_total{policy="m",reason="%s",status="200",tenant="public",verdict="%s"} %s'
     assert sample % ("rewritten", "corrected", "2.0") in text
@@ -89,8 +102,7 @@ async def test_one_line_a_request_without_keys_or_texts(world: World, monkeypatc
         body = {"messages": [{"role": "user", "content": secret}]}
         headers = {"Authorization": "Bearer sk-acme", "X-Request-Id": "mine-1", "X-Align-Define": "own=My own wish"}
         await (gw.stream(headers, **body) if stream else gw.chat(headers, **body))
-    lines = [line for line in gw.lines if line["event"] == "request"]
-    assert len(lines) == 2
+    lines = await logged(gw, 2)
     for line in lines:
         told = {name: line[name] for name in ("request_id", "tenant", "policy", "verdict", "reason", "status", "error")}
         assert told == {
