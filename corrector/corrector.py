@@ -301,6 +301,14 @@ class Corrector:
             raise Dropped(f"{self._endpoint.name} ended its answer without a finish_reason")
 
 
+async def whole(corrector: Corrector, task: Task) -> Correction:
+    """The correction in one piece, for who does not stream."""
+    async for piece in corrector.correct(task):
+        if isinstance(piece, Correction):
+            return piece
+    raise AssertionError("a correction ends in its Correction")
+
+
 class _Fault(Exception):
     def __init__(self, reason: gate.Fault) -> None:
         super().__init__(reason)

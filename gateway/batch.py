@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from corrector.corrector import Correction, Corrector, Task
+from corrector.corrector import Correction, Corrector, Task, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from wire.codec import dumps, loads
@@ -106,11 +106,7 @@ async def _correct(corrector: Corrector, row: Row, objectives: tuple[Objective, 
     query = row.get("query")
     context = (Turn("user", str(query)),) if query else ()
     answer = row.get("answer") if row.get("answer") is not None else row.get("generated_text")
-    task = Task(context, str(answer), objectives, keep_draft_on_failure=False)
-    async for piece in corrector.correct(task):
-        if isinstance(piece, Correction):
-            return piece
-    raise AssertionError("a correction ends in its Correction")
+    return await whole(corrector, Task(context, str(answer), objectives, keep_draft_on_failure=False))
 
 
 def _writer(file: Any, target: Path) -> Callable[[Row], None]:

@@ -1,11 +1,9 @@
 """`metaaligner serve | check | align`. What goes wrong is one clear line, never a traceback."""
 
 import asyncio
-import contextlib
 import difflib
 import importlib
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -101,10 +99,12 @@ def check(policies: Path, objectives: Path) -> None:
             f"  mode {tenant.mode}, release {tenant.release}, on failure {tenant.on_failure}, "
             f"structured {tenant.structured}, reasoning {tenant.reasoning}"
         )
-    for name, policy in config.policies.items():
-        variable = getattr(policy, "api_key_env", None)
+    asked: dict[str, Any] = {f"policy {name}": policy for name, policy in config.policies.items()}
+    asked |= {f"corrector {name}": spec.engine for name, spec in config.correctors.items()}
+    for name, options in asked.items():
+        variable = getattr(options, "api_key_env", None)
         if variable and not os.environ.get(variable):
-            click.echo(f"\nwarning: the policy {name} has no key: {variable} is not set", err=True)
+            click.echo(f"\nwarning: the {name} has no key: {variable} is not set", err=True)
 
 
 @cli.command()
@@ -165,47 +165,24 @@ def _aims(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Obje
     return aims
 
 
-@contextlib.asynccontextmanager
-async def _corrector(config: Any, name: str) -> AsyncIterator[Any]:
-    """The corrector, with its engine running."""
-    from corrector.corrector import Corrector
-    from corrector.supervisor import Supervisor
-    from gateway.reload import corrector_endpoint
-    from gateway.serve import run_dir
-
-    spec = config.correctors[name]
-
-    def log(event: str, **told: object) -> None:
-        click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)
-
-    with run_dir() as directory:
-        supervisor = Supervisor(directory, log)
-        endpoint = corrector_endpoint(name, spec, directory)
-        try:
-            if not await supervisor.ensure([spec.engine]):
-                raise click.ClickException(f"the engine of {name} did not start")
-            yield Corrector(
-                name, spec.options, endpoint, model=spec.engine.model or name, context_tokens=spec.engine.context
-            )
-        finally:
-            await endpoint.aclose()
-            await supervisor.aclose()
+def _say(event: str, **told: object) -> None:
+    click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)
 
 
 async def _align_one(config: Any, name: str, aims: tuple[Objective, ...], question: str, answer: str) -> None:
     from rich.console import Console
 
-    from corrector.corrector import Correction, Task
+    from corrector.corrector import Task, whole
+    from corrector.running import running
     from corrector.templates import Turn
 
     console = Console(highlight=False, soft_wrap=True)
-    async with _corrector(config, name) as corrector:
+    async with running(name, config.correctors[name], _say) as corrector:
         task = Task((Turn("user", question),), answer, aims, keep_draft_on_failure=False)
-        async for piece in corrector.correct(task):
-            if isinstance(piece, Correction):
-                console.print(_diff(answer, piece.text))
-                told = f"{piece.verdict}: {piece.reason}  [{', '.join(aim.key for aim in aims)}]"
-                console.print(f"\n{told}", style="dim", markup=False)
+        correction = await whole(corrector, task)
+    console.print(_diff(answer, correction.text))
+    told = f"{correction.verdict}: {correction.reason}  [{', '.join(aim.key for aim in aims)}]"
+    console.print(f"\n{told}", style="dim", markup=False)
 
 
 def _diff(before: str, after: str) -> Any:
@@ -231,6 +208,7 @@ async def _align_file(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from corrector.corrector import Correction
+    from corrector.running import running
     from gateway import batch
 
     verdicts: Counter[str] = Counter()
@@ -244,7 +222,7 @@ async def _align_file(
                 verdicts[told.verdict if told else "done before"] += 1
                 bar.advance(shown)
 
-            async with _corrector(config, name) as corrector:
+            async with running(name, config.correctors[name], _say) as corrector:
                 await batch.run(source, target, corrector, aims, in_flight, progress)
     except batch.BatchError as error:
         raise click.ClickException(str(error)) from None

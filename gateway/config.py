@@ -11,6 +11,7 @@ from corrector import engines, objectives, templates
 from corrector.corrector import CorrectorOptions
 from corrector.engines import EngineOptions
 from corrector.objectives import Objectives
+from corrector.running import CorrectorSpec
 from corrector.strictyaml import Source, Strict, nearest
 from gateway import upstreams
 from gateway.upstreams import PolicyOptions
@@ -26,11 +27,6 @@ class ServerOptions(Strict):
     max_body_mb: Annotated[float, Field(gt=0)] = 20
     heartbeat_s: Annotated[float, Field(gt=0)] = 5
     drain_s: Annotated[int, Field(ge=0)] = 20
-
-
-class CorrectorSpec(Strict):
-    engine: EngineOptions
-    options: CorrectorOptions
 
 
 @dataclass(frozen=True, slots=True)

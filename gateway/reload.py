@@ -14,10 +14,11 @@ from typing import Any
 
 from corrector.corrector import Corrector
 from corrector.engines import load, socket_path
+from corrector.running import corrector_endpoint, corrector_of
 from corrector.strictyaml import ConfigError
 from corrector.supervisor import Supervisor
 from gateway import upstreams
-from gateway.config import Config, CorrectorSpec, read
+from gateway.config import Config, read
 from gateway.telemetry import Metrics
 from gateway.upstreams import Upstream
 from wire.endpoint import Endpoint
@@ -222,25 +223,8 @@ def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
             correctors[name], endpoints[name] = before.correctors[name], before.endpoints[name]
         else:
             endpoints[name] = corrector_endpoint(name, spec, run_dir)
-            correctors[name] = Corrector(
-                name,
-                spec.options,
-                endpoints[name],
-                model=spec.engine.model or name,
-                context_tokens=spec.engine.context,
-            )
+            correctors[name] = corrector_of(name, spec, endpoints[name])
     return Snapshot(config, made_upstreams, correctors, endpoints)
-
-
-def corrector_endpoint(name: str, spec: CorrectorSpec, run_dir: Path) -> Endpoint:
-    engine = load(spec.engine.kind)
-    return Endpoint(
-        f"the corrector {name}",
-        engine.base_urls(spec.engine, socket_path(run_dir, spec.engine)),
-        api_key=engine.api_key(spec.engine),
-        timeout_s=spec.options.timeout_s,
-        retries=1,
-    )
 
 
 def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:

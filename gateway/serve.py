@@ -5,10 +5,8 @@ import contextlib
 import ipaddress
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
+from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from gateway.app import Settings, create_app
 from gateway.config import read
@@ -61,16 +60,6 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
             _Server(uvicorn.Config(create_app(settings), **options), model).run()
         else:
             _serve_many(settings, workers, options, model)
-
-
-@contextlib.contextmanager
-def run_dir() -> Iterator[Path]:
-    """A directory that only this user can enter, gone afterwards. Short: a socket's path has 107 bytes at most."""
-    directory = Path(tempfile.mkdtemp(prefix="metaaligner-", dir="/tmp"))
-    try:
-        yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def worker_app() -> FastAPI:

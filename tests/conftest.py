@@ -13,9 +13,9 @@ import uvicorn
 from aiohttp import web
 from hypothesis import settings
 
+from corrector.running import run_dir
 from gateway.app import Settings, create_app
 from gateway.config import read
-from gateway.serve import run_dir
 from wire import sse
 
 ROOT = Path(__file__).parent.parent

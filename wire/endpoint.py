@@ -24,6 +24,9 @@ from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, Wir
 RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 10.0  # a Retry-After beyond this is the client's to wait for, not ours
 LONGEST_ASIDE_S = 30.0
+# Idle connections are given up before the other side does (uvicorn, and so vLLM, and llama.cpp after 5 s): a request
+# that is sent just when it does is lost, and a POST cannot be sent again unasked.
+KEEPALIVE_S = 3.0
 LARGE_BODY_BYTES = 1_000_000  # from here on aiohttp wants to write piece by piece, so that the loop goes on
 
 
@@ -199,9 +202,11 @@ class Endpoint:
         if replica.session is None:
             connector: aiohttp.BaseConnector
             if replica.base_url.startswith("unix:"):
-                connector = aiohttp.UnixConnector(path=replica.base_url.removeprefix("unix:"), limit=0)
+                connector = aiohttp.UnixConnector(
+                    path=replica.base_url.removeprefix("unix:"), limit=0, keepalive_timeout=KEEPALIVE_S
+                )
             else:
-                connector = aiohttp.TCPConnector(limit=0)
+                connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S)
             replica.session = aiohttp.ClientSession(
                 connector=connector,
                 timeout=self._timeout,
