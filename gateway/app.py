@@ -21,7 +21,7 @@ from gateway.limits import InFlight
 from gateway.pipeline import Pipeline
 from gateway.reload import Reloader
 from gateway.surfaces import chat, health, models
-from gateway.surfaces.http import Context, error_body, unforeseen
+from gateway.surfaces.http import Context, error_body, request_id, unforeseen
 from gateway.telemetry import Metrics, Record
 
 EXPOSED = (
@@ -57,7 +57,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
     )
-    pipeline = Pipeline(metrics, log)
+    pipeline = Pipeline(metrics, log, settings.server.max_in_flight)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -97,12 +97,12 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
 
 async def _gateway_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)
-    headers = {"X-Request-Id": Record().request_id, **error.headers}
+    headers = {"X-Request-Id": request_id(request.scope), **error.headers}
     return Response(error.body, error.status, headers, media_type="application/json")
 
 
 async def _unforeseen(request: Request, error: Exception, *, log: Any) -> Response:
-    record = Record()
+    record = Record(request_id=request_id(request.scope))
     failure = unforeseen(record, log)
     return Response(failure.body, failure.status, {"X-Request-Id": record.request_id}, media_type="application/json")
 
@@ -112,5 +112,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     body = error_body(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
-    headers = {**(error.headers or {}), "X-Request-Id": Record().request_id}
+    headers = {**(error.headers or {}), "X-Request-Id": request_id(request.scope)}
     return Response(body, error.status_code, headers, media_type="application/json")

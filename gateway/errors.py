@@ -54,7 +54,8 @@ def from_wire(error: WireError) -> GatewayError:
     if isinstance(error, Rejected):
         return _from_rejected(error)
     if isinstance(error, Reported):
-        return GatewayError(502, "upstream_error", str(error), body=dumps(error.body))
+        own = _own_body(error.body)
+        return GatewayError(502, "upstream_error", _said(error.body) or str(error), body=own)
     if isinstance(error, TimedOut):
         return GatewayError(504, "upstream_timeout", str(error))
     if isinstance(error, Malformed):
@@ -85,12 +86,28 @@ def _from_rejected(error: Rejected) -> GatewayError:
         body = loads(error.body)
     except ValueError:
         body = None
-    own = error.body if isinstance(body, dict) and isinstance(body.get("error"), dict) else None
-    message = str(error)
-    if isinstance(body, dict) and own is None:
-        said = body.get("error") or body.get("message") or body.get("detail")
-        message = said if isinstance(said, str) else message
-    return GatewayError(error.status, "upstream_error", message, headers=headers, body=own)
+    own = _own_body(body, error.body)
+    return GatewayError(error.status, "upstream_error", _said(body) or str(error), headers=headers, body=own)
+
+
+def _own_body(body: Any, raw: bytes | None = None) -> bytes | None:
+    """The upstream's own error body, if it is OpenAI's `error` object; fields that it lacks are null then."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return None
+    if raw is not None and error.keys() >= {"message", "type", "param", "code"}:
+        return raw
+    return dumps({**body, "error": {"type": None, "param": None, "code": None, **error}})
+
+
+def _said(body: Any) -> str | None:
+    """What an error in another form says: as a text, or FastAPI's `detail`."""
+    if not isinstance(body, dict):
+        return None
+    said = body.get("error") or body.get("message") or body.get("detail")
+    if isinstance(said, dict):
+        said = said.get("message")
+    return said if isinstance(said, str) else None
 
 
 def _type(status: int) -> str:

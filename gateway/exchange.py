@@ -14,16 +14,26 @@ from wire.codec import loads
 from wire.errors import Malformed
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
-_THINKING = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
+_THINKING = re.compile(r"\s*<think>.*?(?P<end></think>\s*|\Z)", re.DOTALL)
+# What an answer is known to have. Other fields pass too, except to who may not see drafts: they may restate one
+# (llama.cpp's `__verbose`, vLLM's `token_ids` and `prompt_logprobs`).
+_KNOWN = frozenset(("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"))
+_KNOWN_OF_CHOICE = frozenset(("index", "message", "delta", "finish_reason", "logprobs", "stop_reason"))
+_KNOWN_OF_MESSAGE = frozenset(
+    ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio", *REASONING_FIELDS)
+)
 
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class ChatRequest:
-    """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`."""
+    """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`.
 
-    raw: bytes
+    `raw` is the body as it came, None where it held `align`, which no upstream may see.
+    """
+
+    raw: bytes | None
     body: Json
     align: Any
     headers: Mapping[str, str]
@@ -37,6 +47,11 @@ class ChatRequest:
     @property
     def stream(self) -> bool:
         return bool(self.body.get("stream"))
+
+    @property
+    def include_usage(self) -> bool:
+        options = self.body.get("stream_options")
+        return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> ChatRequest:
@@ -53,8 +68,9 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
         raise GatewayError(400, "missing_messages", "`messages` must be a list", param="messages")
     if body.get("stream") not in (None, True, False):
         raise GatewayError(400, "invalid_stream", "`stream` must be true or false", param="stream")
+    as_it_came = None if "align" in body else raw
     align = body.pop("align", None)
-    return ChatRequest(raw, body, align, dict(header_list), header_list, query)
+    return ChatRequest(as_it_came, body, align, dict(header_list), header_list, query)
 
 
 def check(answer: Json) -> Json:
@@ -117,11 +133,64 @@ def drop_reasoning(message: Json) -> None:
         message.pop(name, None)
 
 
-def split_thinking(text: str) -> tuple[str, str]:
-    """A leading `<think>...</think>` that a server left in the text, and the answer proper."""
+def only_known(answer: Json) -> Json:
+    """The answer, or the chunk of one, without fields that may restate its text."""
+    known = _kept(answer, _KNOWN)
+    if isinstance(known.get("choices"), list):
+        known["choices"] = [_kept(choice, _KNOWN_OF_CHOICE) for choice in known["choices"]]
+        for choice in known["choices"]:
+            for part in ("message", "delta"):
+                if choice.get(part):
+                    choice[part] = _kept(choice[part], _KNOWN_OF_MESSAGE)
+    return known
+
+
+def _kept(plain: Json, names: frozenset[str]) -> Json:
+    return {name: value for name, value in plain.items() if name in names}
+
+
+def split_thinking(text: str, *, closed: bool = False) -> tuple[str, str]:
+    """A leading `<think>...</think>` that a server left in the text, and the answer proper.
+
+    One that is not closed is all thinking, or with `closed` all answer.
+    """
     match = _THINKING.match(text)
-    cut = match.end() if match else 0
+    cut = match.end() if match and (match["end"] or not closed) else 0
     return text[:cut], text[cut:]
+
+
+class ThinkingDropped:
+    """A stream's text without a leading `<think>...</think>`, in pieces cut anywhere."""
+
+    def __init__(self) -> None:
+        self._held = ""
+        self._over = False
+
+    def feed(self, piece: str) -> str:
+        """What is certain to be no thinking."""
+        if self._over:
+            return piece
+        self._held += piece
+        start = self._held.lstrip()[:7]
+        if "<think>".startswith(start):  # so far it may be one, or is
+            match = _THINKING.match(self._held)
+            if match is None or not match["end"] or match.end() == len(self._held):
+                return ""
+            self._held = self._held[match.end() :]
+        self._over = True
+        return self.finish()
+
+    def finish(self) -> str:
+        """The rest, at the end: nothing if the text was all thinking."""
+        said, self._held = self._held, ""
+        return "" if _THINKING.match(said) else said
+
+    def drop(self, message: Json, *, ends: bool) -> None:
+        """Takes the thinking out of a message, or of a delta; at its end, what was held back comes."""
+        text = message_text(message)
+        said = self.feed(text) + (self.finish() if ends else "")
+        if said != text:
+            with_text(message, said)
 
 
 def message_text(message: Json) -> str:
@@ -138,7 +207,7 @@ def with_text(message: Json, text: str) -> None:
     if not isinstance(content, list):
         message["content"] = text
         return
-    first = next(index for index, part in enumerate(content) if _part_text(part))
+    first = next((index for index, part in enumerate(content) if _part_text(part)), len(content))
     message["content"] = [
         {**part, "text": text} if index == first else part
         for index, part in enumerate(content)
@@ -195,13 +264,14 @@ class HeldStream:
             self.usage_events.append(event)
             return None
         top = {key: value for key, value in event.items() if key != "choices"}
-        if not self.envelope:
-            self.envelope = {key: value for key, value in top.items() if key != "usage" or value is None}
+        said = {key: value for key, value in top.items() if key != "usage" or value is None}
+        self.envelope = self.envelope or said
         passing: list[Json] = []
         for choice in choices:
-            if isinstance(choice, dict):
-                passing.extend(self._take_choice(choice, top))
-        return {**top, "choices": passing} if passing else None
+            passing.extend(self._take_choice(choice, top))
+        # Usage in the chunk of an end goes with that end, and not with what passes before it.
+        ends = any(choice.get("finish_reason") is not None for choice in choices)
+        return {**(said if ends else top), "choices": passing} if passing else None
 
     def _take_choice(self, choice: Json, top: Json) -> Iterator[Json]:
         index = choice.get("index", 0)
@@ -213,7 +283,9 @@ class HeldStream:
         state.texts.append(message_text(delta))
         had_text = delta.get("content") is not None
         if had_text:
-            del delta["content"]
+            content = delta.pop("content")
+            if isinstance(content, list) and (others := [part for part in content if not _part_text(part)]):
+                delta["content"] = others
         role = delta.pop("role", None)
         if self._drop_reasoning:
             drop_reasoning(delta)
@@ -223,11 +295,12 @@ class HeldStream:
             state.had_logprobs = True
             shown["logprobs"] = None
         if first:
-            opening = {"role": role or "assistant", **({"content": ""} if had_text else {})}
+            opening = {"role": role or "assistant", **({"content": ""} if had_text else {}), **delta}
             if choice.get("finish_reason") is not None:
                 yield {**shown, "delta": opening, "finish_reason": None}
+                shown["delta"] = {}
             else:
-                shown["delta"] = {**opening, **delta}
+                shown["delta"] = opening
         if choice.get("finish_reason") is not None:
             state.finish, state.finish_event = shown, top
         elif shown["delta"]:
@@ -241,7 +314,7 @@ class HeldStream:
         return {**self.envelope, "choices": [said]}
 
 
-def as_chunks(reply: Json) -> Iterator[Json]:
+def as_chunks(reply: Json, *, include_usage: bool) -> Iterator[Json]:
     """An unstreamed answer as chunks, for a client that asked for a stream of an upstream that cannot."""
     top = {key: value for key, value in reply.items() if key not in ("choices", "usage")}
     top["object"] = "chat.completion.chunk"
@@ -251,7 +324,9 @@ def as_chunks(reply: Json) -> Iterator[Json]:
         if message.get("tool_calls"):
             message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(message["tool_calls"])]
         yield {**top, "choices": [{**rest, "delta": message, "finish_reason": None}]}
-        yield {**top, "choices": [{**rest, "delta": {}, "finish_reason": choice.get("finish_reason") or "stop"}]}
+        yield {**top, "choices": [{**rest, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
+    if include_usage and reply.get("usage") is not None:
+        yield {**top, "choices": [], "usage": reply["usage"]}
 
 
 class Fold:

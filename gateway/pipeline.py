@@ -3,6 +3,7 @@
     chat
       authenticate, resolve      who calls, and what is to be done with the answer      (plan.py)
       _ask                       the policy answers; where it cannot, its fallbacks     (upstreams/)
+      _late                      one that takes long: the stream begins before it
       _pass                      nothing to correct: bytes as they come
       _shadow                    the draft goes out, its correction is only recorded
       _correct_reply             one JSON body, its text corrected                      (corrector/)
@@ -16,17 +17,20 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from corrector.corrector import Correction, Corrector, Task
-from gateway import exchange, plan, report
+from corrector.corrector import Correction, Corrector, Task, whole
+from gateway import exchange, plan, replies, report
 from gateway.errors import GatewayError, from_wire
-from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice
+from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingDropped
 from gateway.plan import Plan
 from gateway.reload import Snapshot
 from gateway.telemetry import Metrics, Record, first_reason
 from gateway.upstreams import Reply
 from wire import sse
-from wire.codec import dumps, loads
-from wire.errors import Dropped, Malformed, Rejected, Reported, WireError
+from wire.codec import dumps
+from wire.errors import Dropped, Rejected, WireError
+from wire.streams import all_of, merged, with_heartbeat
+
+PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
 # Skipped by configuration or by wish: such an answer is relayed byte for byte, its verdict in the headers only.
 _UNSEEN = ("mode_off", "no_corrector")
@@ -48,9 +52,10 @@ class Answer:
 
 
 class Pipeline:
-    """Stateless but for the shadow corrections that are still running."""
+    """Stateless but for the shadow corrections that are still running: `max_shadows` at most, the rest is left out."""
 
-    def __init__(self, metrics: Metrics, log: Any) -> None:
+    def __init__(self, metrics: Metrics, log: Any, max_shadows: int = 256) -> None:
+        self._max_shadows = max_shadows
         self._metrics = metrics
         self._log = log
         self._shadows: set[asyncio.Task[None]] = set()
@@ -61,20 +66,24 @@ class Pipeline:
         record.tenant = name
         todo = plan.resolve(snapshot.config, name, tenant, request)
         record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
-        reply = await self._ask(snapshot, todo, request, record)
-        if todo.skip is not None:
-            return await self._pass(reply, todo, record)
-        corrector = snapshot.correctors[todo.corrector]
-        record.corrector = todo.corrector
-        if todo.mode == "shadow":
-            return await self._shadow(reply, todo, corrector, request, record)
-        if request.stream:
-            record.status = 200
-            stream = self._correct_stream(reply, todo, corrector, request, record)
-            heartbeat_s = snapshot.config.server.heartbeat_s
-            headers = {**_STREAM_HEADERS, **report.headers(reply, todo, record)}
-            return Answer(200, headers, stream=_beating(stream, heartbeat_s))
-        return await self._correct_reply(reply, todo, corrector, request, record)
+        if not request.stream:
+            reply = await self._ask(snapshot, todo, request, record)
+            return await self._answer(reply, snapshot, todo, request, record)
+        heartbeat_s = snapshot.config.server.heartbeat_s
+        asking = asyncio.create_task(self._ask(snapshot, todo, request, record))
+        try:
+            await asyncio.wait({asking}, timeout=PATIENCE_BEATS * heartbeat_s)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if asking.done():
+            answer = await self._answer(asking.result(), snapshot, todo, request, record)
+        else:
+            headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
+            answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
+        if answer.stream is not None and todo.skip not in _UNSEEN:  # a beat could fall into the midst of an event
+            answer.stream = with_heartbeat(answer.stream, sse.HEARTBEAT, heartbeat_s)
+        return answer
 
     async def drain(self, timeout_s: float) -> None:
         """Let running shadow corrections end, for a while."""
@@ -101,23 +110,59 @@ class Pipeline:
                 record.request_id = request_id
             return reply
         assert failure is not None, "a plan has a policy"
+        record.policy_s = record.since()
         raise from_wire(failure) from failure
 
-    async def _pass(self, reply: Reply, todo: Plan, record: Record) -> Answer:
+    async def _late(
+        self, asking: asyncio.Task[Reply], snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
+    ) -> AsyncGenerator[bytes, None]:
+        """The stream of a policy that let its client wait: what fails now can be told as an event only."""
+        try:
+            answer = await self._answer(await asking, snapshot, todo, request, record)
+        except GatewayError as error:
+            yield error_event(error, record)
+            return
+        assert answer.stream is not None, "a stream was asked for"
+        try:
+            async for chunk in answer.stream:
+                yield chunk
+        finally:
+            await answer.stream.aclose()
+
+    async def _answer(
+        self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
+    ) -> Answer:
+        """What is done with the policy's reply: the plan has decided."""
+        if todo.skip is not None:
+            return await self._pass(reply, todo, request, record)
+        corrector = snapshot.correctors[todo.corrector]
+        record.corrector = todo.corrector
+        if todo.mode == "shadow":
+            return await self._shadow(reply, todo, corrector, request, record)
+        if not request.stream:
+            return await self._correct_reply(reply, todo, corrector, request, record)
+        record.status = 200
+        headers = {**_STREAM_HEADERS, **report.headers(reply.headers, todo, record)}
+        return Answer(200, headers, stream=self._correct_stream(reply, todo, corrector, request, record))
+
+    async def _pass(self, reply: Reply, todo: Plan, request: ChatRequest, record: Record) -> Answer:
         """The policy's answer as it is. Where alignment is off, its bytes are not looked into."""
         assert todo.skip is not None
         record.verdict, record.reason, record.status = "skipped", todo.skip, 200
-        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
+        headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         as_asked = reply.streamed == record.stream
         unseen = as_asked and todo.skip in _UNSEEN and todo.tenant.reasoning == "pass"
         if record.stream:
-            stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, record, HeldStream())
+            held = HeldStream()
+            stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, request, record, held)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         if unseen:
+            body = await replies.raw(reply, record)
             headers["Content-Type"] = reply.headers.get("content-type", "application/json")
-            return Answer(200, headers, await _read(reply, record))
-        body = _told(await _whole_reply(reply, record), todo, record)
-        return Answer(200, {**headers, "Content-Type": "application/json"}, dumps(body))
+        else:
+            body = dumps(_told(await replies.whole(reply, record), todo, record))
+            headers["Content-Type"] = "application/json"
+        return Answer(200, {**headers, **report.overhead_header(record)}, body)
 
     async def _relay(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
         try:
@@ -130,13 +175,14 @@ class Pipeline:
             reply.close()
 
     async def _relay_told(
-        self, reply: Reply, todo: Plan, record: Record, held: HeldStream
+        self, reply: Reply, todo: Plan, request: ChatRequest, record: Record, held: HeldStream
     ) -> AsyncGenerator[bytes, None]:
         """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
+        thinking: dict[int, ThinkingDropped] = {}
         try:
-            async for event in _events(reply):
+            async for event in replies.events(reply, request, record):
                 held.take(event)
-                yield sse.encode(_told(event, todo, record))
+                yield sse.encode(_told(event, todo, record, thinking))
             if not held.ended:
                 raise Dropped("the policy's stream ended before its answer did")
             yield sse.DONE
@@ -151,21 +197,21 @@ class Pipeline:
     ) -> Answer:
         """The draft as it is; what its correction would have been goes to the log and the metrics."""
         record.verdict, record.reason, record.status = "skipped", "shadow", 200
-        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
+        headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         if request.stream:
             stream = self._shadow_stream(reply, todo, corrector, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
-        body = await _whole_reply(reply, record)
+        body = await replies.whole(reply, record)
         texts = [exchange.message_text(choice.get("message") or {}) for choice in body["choices"]]
         self._correct_in_shadow(texts, todo, corrector, request, record)
-        headers["Content-Type"] = "application/json"
+        headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
         return Answer(200, headers, dumps(_told(body, todo, record)))
 
     async def _shadow_stream(
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
-        async for chunk in self._relay_told(reply, todo, record, held):
+        async for chunk in self._relay_told(reply, todo, request, record, held):
             yield chunk
         if record.error is None:
             self._correct_in_shadow([choice.text for choice in held.choices.values()], todo, corrector, request, record)
@@ -173,11 +219,16 @@ class Pipeline:
     def _correct_in_shadow(
         self, texts: list[str], todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
     ) -> None:
+        counted = self._metrics.shadow
+        if len(self._shadows) >= self._max_shadows:  # nobody waits for one: it must not become a growing queue
+            counted.labels(todo.policy, todo.tenant_name, "skipped", "overloaded").inc()
+            return
+
         async def correct() -> None:
             for text in texts:
-                told = await _whole(corrector, _task(request, todo, text, live=False, keep=True))
+                told = await whole(corrector, _task(request, todo, text, live=False, keep=True))
                 reason = first_reason(told.reason)
-                self._metrics.shadow.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
+                counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
                 self._log.info(
                     "shadow",
                     request_id=record.request_id,
@@ -198,13 +249,15 @@ class Pipeline:
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
     ) -> Answer:
         """The policy's body with its texts corrected, and `align` beside them."""
-        body = await _whole_reply(reply, record)
+        body = await replies.whole(reply, record)
+        if not todo.tenant.may_see_draft:
+            body = exchange.only_known(body)
         choices: list[Json] = body["choices"]
-        drafts = [_draft(choice.get("message") or {}, todo) for choice in choices]
+        drafts = [_draft(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
         keep = todo.tenant.on_failure == "original"
         try:
-            corrections = await asyncio.gather(
-                *(_whole(corrector, _task(request, todo, draft, live=False, keep=keep)) for _, draft in drafts)
+            corrections = await all_of(
+                [whole(corrector, _task(request, todo, draft, live=False, keep=keep)) for _, draft in drafts]
             )
         except WireError as error:
             raise _unavailable(error) from error
@@ -213,7 +266,7 @@ class Pipeline:
             if todo.tenant.reasoning == "drop":
                 exchange.drop_reasoning(message)
             _name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
-            shown = told.text if todo.tenant.reasoning == "drop" else thinking + told.text
+            shown = told.text if todo.drops_thinking else thinking + told.text
             if shown != thinking + draft:
                 exchange.with_text(message, shown)
                 if choice.get("logprobs") is not None:
@@ -222,8 +275,8 @@ class Pipeline:
         told_drafts = [draft for _, draft in drafts]
         body["align"] = report.align(todo, record, corrections, told_drafts)
         record.status = 200
-        headers = {**report.headers(reply, todo, record), **report.verdict_headers(record)}
-        headers["X-Align-Overhead-Ms"] = f"{(record.since() - (record.policy_s or 0)) * 1000:.1f}"
+        headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
+        headers |= report.overhead_header(record)
         return Answer(200, {**headers, "Content-Type": "application/json"}, dumps(body))
 
     async def _correct_stream(
@@ -232,8 +285,8 @@ class Pipeline:
         """Everything but text passes at once; text comes corrected; ends, usage and `[DONE]` come last."""
         held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
         try:
-            async for event in _events(reply):
-                passing = held.take(event)
+            async for event in replies.events(reply, request, record):
+                passing = held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
                 if passing is not None:
                     yield sse.encode(passing)
             record.policy_s = record.since()
@@ -244,16 +297,15 @@ class Pipeline:
                 self._correct_choice(held, choice, todo, corrector, request, corrections)
                 for choice in held.choices.values()
             ]
-            async for chunk in _merged(pieces):
+            async for chunk in merged(pieces):
                 if isinstance(chunk, StreamedChoice):  # its text is out
                     told = corrections[chunk.index]
                     report.note(record, corrections.values())
-                    align = report.align(todo, record, [told], [exchange.split_thinking(chunk.text)[1]])
+                    align = report.align(todo, record, [told], [_draft(chunk.text, todo)[1]])
                     yield sse.encode({**chunk.finish_event, "choices": [chunk.finish], "align": align})
                 else:
                     yield sse.encode(chunk)
             for event in held.usage_events:
-                report.note_usage(record, event)
                 yield sse.encode(event)
             yield sse.DONE
         except WireError as error:
@@ -273,8 +325,8 @@ class Pipeline:
         corrections: dict[int, Correction],
     ) -> AsyncIterator[Json | StreamedChoice]:
         """Chunks of the corrected text, then the choice itself when they are all out."""
-        thinking, draft = exchange.split_thinking(choice.text)
-        if thinking and todo.tenant.reasoning == "pass":
+        thinking, draft = _draft(choice.text, todo)
+        if thinking and not todo.drops_thinking:
             yield held.text_chunk(choice, thinking)
         keep = todo.tenant.on_failure == "original"
         task = _task(request, todo, draft, live=todo.tenant.release == "live", keep=keep)
@@ -292,16 +344,9 @@ def _task(request: ChatRequest, todo: Plan, draft: str, *, live: bool, keep: boo
     return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep)
 
 
-async def _whole(corrector: Corrector, task: Task) -> Correction:
-    async for piece in corrector.correct(task):
-        if isinstance(piece, Correction):
-            return piece
-    raise AssertionError("a correction ends in its Correction")
-
-
-def _draft(message: Json, todo: Plan) -> tuple[str, str]:
-    """A leading `<think>` block, and the text to correct."""
-    return exchange.split_thinking(exchange.message_text(message))
+def _draft(text: str, todo: Plan) -> tuple[str, str]:
+    """A leading `<think>` block, and the text to correct. One that never ends would get round what is required."""
+    return exchange.split_thinking(text, closed=bool(todo.tenant.required))
 
 
 def _name_skip(told: Correction, called_tools: bool) -> None:
@@ -309,73 +354,19 @@ def _name_skip(told: Correction, called_tools: bool) -> None:
         told.reason = "tool_calls"
 
 
-async def _read(reply: Reply, record: Record) -> bytes:
-    try:
-        return await reply.read()
-    except WireError as error:
-        raise from_wire(error) from error
-    finally:
-        record.policy_s = record.since()
-        reply.close()
+def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, ThinkingDropped] | None = None) -> Json:
+    """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends.
 
-
-async def _whole_reply(reply: Reply, record: Record) -> Json:
-    """The reply as one object, also of an upstream that streams unasked."""
-    try:
-        body = await _folded(reply) if reply.streamed else _answer(await reply.read())
-    except WireError as error:
-        raise from_wire(error) from error
-    finally:
-        record.policy_s = record.since()
-        reply.close()
-    report.note_usage(record, body)
-    return body
-
-
-async def _folded(reply: Reply) -> Json:
-    fold = exchange.Fold()
-    async for event in _events(reply):
-        fold.take(event)
-    body = fold.reply()
-    if not body["choices"] or not all(choice.get("finish_reason") for choice in body["choices"]):
-        raise Dropped("the policy's stream ended before its answer did")
-    return body
-
-
-async def _events(reply: Reply) -> AsyncIterator[Json]:
-    """The reply as chunks, also of an upstream that cannot stream."""
-    if reply.streamed:
-        async for event in reply.events():
-            if event.get("error"):
-                raise Reported("the policy reported an error in its stream", event)
-            yield exchange.check(event)
-        return
-    for chunk in exchange.as_chunks(_answer(await reply.read())):
-        yield chunk
-
-
-def _answer(raw: bytes) -> Json:
-    """An unstreamed answer. Raises `Reported` for an error that came with a status of success, and `Malformed`."""
-    try:
-        body = loads(raw)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise Malformed("the policy did not answer with a JSON object")
-    if body.get("error"):
-        raise Reported("the policy reported an error", body)
-    if body.get("choices") is None:
-        raise Malformed("the policy's answer has no choices")
-    return exchange.check(body)
-
-
-def _told(answer: Json, todo: Plan, record: Record) -> Json:
-    """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends."""
+    `thinking` has, of a stream, what is still held back of its choices.
+    """
     ends = False
     for choice in answer.get("choices") or ():
         ends |= choice.get("finish_reason") is not None
         if todo.tenant.reasoning == "drop":
-            exchange.drop_reasoning(choice.get("message") or choice.get("delta") or {})
+            said = choice.get("message") or choice.get("delta") or {}
+            exchange.drop_reasoning(said)
+            dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingDropped())
+            dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
 
 
@@ -387,41 +378,3 @@ def error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
     record.status, record.error = error.status, error.code
     return b"data: " + error.body.replace(b"\n", b" ") + b"\n\n"
-
-
-async def _beating(stream: AsyncGenerator[bytes, None], every_s: float) -> AsyncGenerator[bytes, None]:
-    async for chunk in sse.with_heartbeat(stream, every_s):
-        yield chunk
-
-
-async def _merged(sources: list[AsyncIterator[Any]]) -> AsyncIterator[Any]:
-    """Items of all sources as they come. One source is passed through; the first failure ends all."""
-    if len(sources) == 1:
-        async for item in sources[0]:
-            yield item
-        return
-    queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
-
-    async def feed(source: AsyncIterator[Any]) -> None:
-        try:
-            async for item in source:
-                await queue.put(("item", item))
-            await queue.put(("end", None))
-        except Exception as error:  # whatever it is, who waits for the queue must hear of it
-            await queue.put(("error", error))
-
-    tasks = [asyncio.create_task(feed(source)) for source in sources]
-    try:
-        running = len(tasks)
-        while running:
-            kind, item = await queue.get()
-            if kind == "error":
-                raise item
-            if kind == "end":
-                running -= 1
-            else:
-                yield item
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ A request chooses within what its tenant allows; what a tenant requires always s
 """
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -20,8 +21,10 @@ from gateway.upstreams import PolicyOptions
 MAX_DEFINED = 8
 MAX_DESCRIPTION = 500
 MAX_OBJECTIVES = 32
+_UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # not Cf: Persian and emoji need their joiners
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ways to ask for output that a rewriting would break: OpenAI's, vLLM's and llama.cpp's.
+_STRUCTURED_TYPES = ("json_object", "json_schema", "json", "regex", "grammar", "structural_tag")
 _STRUCTURED = (
     "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar", "json_schema",
 )  # fmt: skip
@@ -42,6 +45,11 @@ class Plan:
     mode: Mode
     return_draft: bool
     skip: Skip | None
+
+    @property
+    def drops_thinking(self) -> bool:
+        """A `<think>` block in an answer's text: what is required cannot be made to hold for it."""
+        return self.tenant.reasoning == "drop" or bool(self.tenant.required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +133,7 @@ def _objectives(known: Objectives, tenant: Tenant, wish: _Wish, chosen_set: str 
     chosen: Iterable[str] = known.expand(tenant.objectives)
     names = wish.objectives
     if chosen_set is not None:
-        if names is not None:
+        if names is not None and set(names) != {chosen_set}:
             raise _contradiction("objectives", "the model's set", "`objectives`")
         names = (chosen_set,)
     defined = _defined(known, tenant, wish.define)
@@ -177,7 +185,7 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
             raise bad(f"{name!r} has a meaning here already; choose another name")
         if not 0 < len(description) <= MAX_DESCRIPTION:
             raise bad(f"the description of {name!r} must have 1 to {MAX_DESCRIPTION} characters")
-        if not description.isprintable():
+        if any(unicodedata.category(char) in _UNPRINTED for char in description):
             raise bad(f"the description of {name!r} must be one line, without control characters")
         imitated = _structure(description)
         if imitated:
@@ -188,9 +196,10 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
 
 
 def _structure(text: str) -> str | None:
-    """What in the text would structure some family's prompt."""
-    if "|" in text:
-        return "|"
+    """What in the text would structure some family's prompt: `;` stands between objectives in all of them."""
+    for mark in "|;":
+        if mark in text:
+            return mark
     return Quoting(mark for name in names() for mark in load(name).DELIMITERS).imitates(text)
 
 
@@ -217,7 +226,8 @@ def _skip(
     if not objectives:
         return "no_objectives"
     reason = _uncorrectable(body)
-    if reason is not None and tenant.required and tenant.structured == "refuse":
+    refused = reason == "audio_output" or tenant.structured == "refuse"
+    if reason is not None and tenant.required and refused:
         required = ", ".join(tenant.required)
         raise GatewayError(
             403, f"{reason}_refused", f"{reason.replace('_', ' ')} cannot be corrected, and required are: {required}",
@@ -229,12 +239,12 @@ def _skip(
 def _uncorrectable(body: Mapping[str, Any]) -> Skip | None:
     """Why the answer to this body is not prose, if so."""
     wanted = body.get("response_format")
-    if isinstance(wanted, dict) and wanted.get("type") not in (None, "text"):
+    if isinstance(wanted, dict) and wanted.get("type") in _STRUCTURED_TYPES:
         return "structured_output"
-    if any(body.get(name) is not None for name in _STRUCTURED):
+    if any(body.get(name) not in (None, False, "") for name in _STRUCTURED):
         return "structured_output"
     modalities = body.get("modalities")
-    if isinstance(modalities, list) and any(modality != "text" for modality in modalities):
+    if body.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
         return "audio_output"
     return None
 
@@ -248,7 +258,6 @@ def _wish(request: ChatRequest) -> _Wish:
     if unknown:
         message = f"`align` knows objectives, define, mode and return, not {', '.join(sorted(map(str, unknown)))}"
         raise GatewayError(400, "invalid_align", message, param="align")
-    headers = request.headers
     named = [value for name, value in request.header_list if name == "x-align-objectives"]
     defines = [value for name, value in request.header_list if name == "x-align-define"]
     objectives = _agreed(
@@ -261,17 +270,25 @@ def _wish(request: ChatRequest) -> _Wish:
         _definitions(defines) if defines else None,
         _definitions(body["define"]) if body.get("define") is not None else None,
     )
-    mode = _agreed("mode", headers.get("x-align-mode"), body.get("mode"))
+    mode = _agreed("mode", _one(request, "x-align-mode"), body.get("mode"))
     if mode is not None and mode not in get_args(Mode):
         raise GatewayError(
             400, "invalid_mode", f"no mode {mode!r}; there are: {', '.join(get_args(Mode))}", param="align.mode"
         )
-    wanted = _agreed("return", headers.get("x-align-return"), body.get("return"))
+    wanted = _agreed("return", _one(request, "x-align-return"), body.get("return"))
     if wanted not in (None, "draft"):
         raise GatewayError(
             400, "invalid_return", "only `draft` can be returned beside the correction", param="align.return"
         )
     return _Wish(objectives, define or {}, mode, wanted == "draft")
+
+
+def _one(request: ChatRequest, header: str) -> str | None:
+    """A header that says one thing. Raises `GatewayError` where it comes twice and says two."""
+    said = {value.strip() for name, value in request.header_list if name == header}
+    if len(said) > 1:
+        raise _contradiction(header.removeprefix("x-align-"), "one " + header.title(), "another")
+    return said.pop() if said else None
 
 
 def _agreed(what: str, header: Any, body: Any) -> Any:

@@ -8,20 +8,24 @@ from gateway.errors import passed_headers
 from gateway.exchange import Json
 from gateway.plan import Plan
 from gateway.telemetry import Record
-from gateway.upstreams import Reply
 
 # With several choices, the answer's verdict is the first of these that one of them has.
 _GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")
 
 
-def headers(reply: Reply, todo: Plan, record: Record) -> dict[str, str]:
-    headers = passed_headers(reply.headers)
-    headers = {name: value for name, value in headers.items() if name.lower() != "x-request-id"}
+def headers(upstream: Mapping[str, str], todo: Plan, record: Record) -> dict[str, str]:
+    """Of the upstream's headers those that are the client's business, and ours."""
+    headers = {name: value for name, value in passed_headers(upstream).items() if name.lower() != "x-request-id"}
     headers["X-Request-Id"] = record.request_id
     if todo.objectives:
         headers["X-Align-Objectives"] = ", ".join(objective.key for objective in todo.objectives)
     headers["X-Align-Corrector"] = todo.corrector
     return headers
+
+
+def overhead_header(record: Record) -> dict[str, str]:
+    """What the request took beyond its policy."""
+    return {"X-Align-Overhead-Ms": f"{(record.since() - (record.policy_s or 0)) * 1000:.1f}"}
 
 
 def verdict_headers(record: Record) -> dict[str, str]:

@@ -4,9 +4,7 @@ Lines end in CR LF, LF or CR and in nothing else (WHATWG HTML, "Server-sent even
 kin are text. The decoder takes chunks cut anywhere, inside a character or between CR and LF.
 """
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,22 +72,3 @@ class Decoder:
 def encode(value: Any) -> bytes:
     """One `data:` event holding a JSON value."""
     return b"data: " + dumps(value) + b"\n\n"
-
-
-async def with_heartbeat(chunks: AsyncGenerator[bytes, None], every_s: float) -> AsyncIterator[bytes]:
-    """The chunks, and an SSE comment whenever none has come for `every_s` seconds."""
-    step: asyncio.Task[bytes | None] | None = None
-    try:
-        while True:
-            step = asyncio.ensure_future(anext(chunks, None))
-            while not (await asyncio.wait({step}, timeout=every_s))[0]:
-                yield HEARTBEAT
-            chunk = step.result()
-            if chunk is None:
-                return
-            yield chunk
-    finally:
-        if step is not None and not step.done():
-            step.cancel()
-            await asyncio.wait({step})
-        await chunks.aclose()

@@ -57,7 +57,7 @@ Handle = Callable[[bytes, Record], Awaitable[Answer]]
 
 async def serve(context: Context, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
     """Run one request to its end: the only place where a failure becomes an error answer."""
-    record = Record(request_id=_request_id(scope))
+    record = Record(request_id=request_id(scope))
     context.metrics.in_flight.inc()
     watcher: asyncio.Task[None] | None = None
     try:
@@ -151,7 +151,7 @@ async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Any]) -> None:
     work.cancel()
 
 
-def _request_id(scope: Scope) -> str:
+def request_id(scope: Scope) -> str:
     """The client's own `X-Request-Id`, if it is one that can stand in a log; else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id":

@@ -44,8 +44,8 @@ class OpenAIUpstream:
         self._model = model
 
     async def ask(self, request: ChatRequest) -> Reply:
-        as_it_came = request.body["model"] == self._model and request.align is None
-        body = request.raw if as_it_came else dumps({**request.body, "model": self._model})
+        as_it_came = request.raw if request.body["model"] == self._model else None
+        body = as_it_came or dumps({**request.body, "model": self._model})
         opened = await self._endpoint.post("/chat/completions", body, forwarded(request.header_list), request.query)
         return OpenAIReply(opened)
 

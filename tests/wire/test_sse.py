@@ -1,8 +1,6 @@
 """Events in and out, whatever the network does to their bytes."""
 
-import asyncio
 import itertools
-from collections.abc import AsyncGenerator
 
 import pytest
 from hypothesis import given
@@ -66,49 +64,3 @@ def test_a_last_event_without_its_blank_line_counts() -> None:
 def test_what_is_encoded_comes_out(value: dict[str, object]) -> None:
     [event] = decoded([sse.encode(value)])
     assert loads(event.data) == value
-
-
-async def test_a_silent_stream_gets_comments_and_loses_nothing() -> None:
-    go_on = asyncio.Event()
-
-    async def slow() -> AsyncGenerator[bytes, None]:
-        yield b"one"
-        await go_on.wait()
-        yield b"two"
-
-    got = []
-    async for chunk in sse.with_heartbeat(slow(), 0.01):
-        got.append(chunk)
-        if got.count(sse.HEARTBEAT) == 2:
-            go_on.set()
-    assert got[0] == b"one"
-    assert got[-1] == b"two"
-    assert got.count(sse.HEARTBEAT) >= 2
-
-
-async def test_leaving_a_stream_closes_what_it_reads_from() -> None:
-    closed = []
-
-    async def endless() -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                yield b"x"
-                await asyncio.sleep(60)
-        finally:
-            closed.append(True)
-
-    stream = sse.with_heartbeat(endless(), 0.01)
-    await anext(stream)
-    await anext(stream)  # a heartbeat: the source is being waited for
-    await stream.aclose()  # type: ignore[attr-defined]
-    assert closed == [True]
-
-
-async def test_a_failure_of_the_source_comes_through() -> None:
-    async def failing() -> AsyncGenerator[bytes, None]:
-        yield b"x"
-        raise ValueError("broken")
-
-    with pytest.raises(ValueError, match="broken"):
-        async for _ in sse.with_heartbeat(failing(), 1):
-            pass
