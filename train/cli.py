@@ -3,16 +3,10 @@
 import asyncio
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import click
-
-from corrector.corrector import Corrector, CorrectorOptions
-from corrector.gate import GateOptions
 
 _PATH = click.Path(path_type=Path)
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -38,6 +32,8 @@ def train() -> None:
     "--made-from", multiple=True, metavar="SOURCE", help="Sources whose better answers are good; default: all."
 )
 @click.option("--identical", default=0, show_default=True, help="Good answers to be left alone, for the warm-up.")
+@click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
+@click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
 @click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
 @click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
 @click.option("--seed", default=1, show_default=True)
@@ -48,16 +44,18 @@ def prepare(
     made: int,
     made_from: tuple[str, ...],
     identical: int,
+    refused: int,
+    answered: int,
     longest: int,
     longest_context: int,
     seed: int,
 ) -> None:
-    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback or imhi."""
+    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi or answers."""
     from train.prepare import Mix, Wordings, compose
-    from train.readers import READERS
+    from train.readers import READERS, Skipped
     from train.rows import Pair, write
 
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     pairs: list[Pair] = []
     for source in sources:
         kind, _, path = source.partition("=")
@@ -70,7 +68,7 @@ def prepare(
         if not name or not count.isdigit():
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
-    mix = Mix(per_source, made, identical, made_from, longest, longest_context)
+    mix = Mix(per_source, made, identical, made_from, refused, answered, longest, longest_context)
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, rows)
@@ -127,6 +125,52 @@ def export(adapter: Path, gguf: Path | None, merged: Path | None, model: str, wo
 
 
 @train.command()
+@click.argument("queries", type=_FILE)
+@click.option("--out", type=_PATH, required=True, help="`dataset, policy, query, golden, answer`, as JSON Lines.")
+@click.option("--source", "sources", multiple=True, help="Queries of these only.")
+@click.option("--limit", default=300, show_default=True, help="Queries.")
+@click.option("--longest", default=600, show_default=True, help="Characters of a query.")
+@click.option("--model", default="smollm2-135m-instruct", show_default=True)
+@click.option("--base-url", help="A policy that is being served already.")
+@click.option("--licence", default="unknown", show_default=True, help="Of what the model says.")
+@click.option("--in-flight", default=4, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def answers(
+    queries: Path,
+    out: Path,
+    sources: tuple[str, ...],
+    limit: int,
+    longest: int,
+    model: str,
+    base_url: str | None,
+    licence: str,
+    in_flight: int,
+    seed: int,
+) -> None:
+    """A policy's own answers to QUERIES (pairs or policy answers), to train on or to evaluate with."""
+    import random
+
+    from rich.progress import Progress
+
+    from corrector.running import served
+    from train import answers as asked
+    from train.rows import lines
+
+    todo = asked.questions(lines(queries), longest, sources)
+    random.Random(seed).shuffle(todo)  # noqa: S311 - a sample, not a secret
+    todo = todo[:limit]
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    async def ask() -> None:
+        with Progress() as bar:
+            shown = bar.add_task("asking", total=len(todo))
+            async with served("the policy", _engine(model, None, base_url), _say) as endpoint:
+                await asked.run(todo, endpoint, model, licence, out, in_flight, lambda: bar.advance(shown))
+
+    asyncio.run(ask())
+
+
+@train.command()
 @click.argument("pairs", type=_FILE)
 @click.option("--out", type=_PATH, required=True, help="A folder: outcomes.jsonl, report.md, report.json.")
 @click.option("--objectives", type=_FILE, default=Path("objectives.yaml"), show_default=True)
@@ -144,21 +188,22 @@ def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: i
     from rich.progress import Progress
 
     from corrector import objectives as known
+    from corrector.running import running
     from train import evaluate as measure
     from train.prepare import Wordings
-    from train.readers import normalised
+    from train.readers import Skipped, normalised
 
     aims = dict(known.read(objectives).objectives)
     wordings = Wordings()
     for key in wordings:
         aims.setdefault(key, wordings.first(key))
-    todo = measure.cases(normalised(pairs, Counter()), aims, a_kind, seed)
+    todo = measure.cases(normalised(pairs, Skipped()), aims, a_kind, seed)
     out.mkdir(parents=True, exist_ok=True)
 
     async def measured() -> list[measure.Outcome]:
         with Progress() as bar:
             shown = bar.add_task("correcting", total=len(todo))
-            async with _corrector(**served) as corrector:
+            async with running("c", _spec(**served), _say) as corrector:
                 return await measure.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
 
     told = measure.summary(asyncio.run(measured()), seed)
@@ -167,33 +212,28 @@ def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: i
     click.echo(measure.markdown(told))
 
 
-@asynccontextmanager
-async def _corrector(
+def _spec(
     template: str, min_ratio: float, max_ratio: float, model: str, adapter: str | None, base_url: str | None
-) -> AsyncIterator[Corrector]:
-    """One that is served already, or one on an engine of ours for as long as it is needed."""
-    import tempfile
+) -> Any:
+    from corrector.corrector import CorrectorOptions
+    from corrector.gate import GateOptions
+    from corrector.running import CorrectorSpec
 
-    from corrector.engines import load, socket_path
-    from corrector.supervisor import Supervisor
-    from wire.endpoint import Endpoint
+    options = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
+    return CorrectorSpec(engine=_engine(model, adapter, base_url), options=options)
+
+
+def _engine(model: str, adapter: str | None, base_url: str | None) -> Any:
+    """An engine of ours, or one that is served already."""
+    from corrector.engines import load
 
     kind = "endpoint" if base_url else "llamacpp"
-    engine = load(kind)
     given = {"kind": kind, "model": model, **({"base_url": base_url} if base_url else {"adapter": adapter})}
     try:
-        options = engine.Options.model_validate(given)
+        return load(kind).Options.model_validate(given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    with tempfile.TemporaryDirectory(prefix="metaaligner-", dir="/tmp") as name:
-        directory = Path(name)
-        supervisor = Supervisor(directory, lambda event, **told: click.echo(f"{event} {told}", err=True))
-        endpoint = Endpoint("the corrector", engine.base_urls(options, socket_path(directory, options)))
-        try:
-            if not await supervisor.ensure([options]):
-                raise click.ClickException("the engine did not start")
-            settings = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
-            yield Corrector("c", settings, endpoint, model=model, context_tokens=options.context)
-        finally:
-            await endpoint.aclose()
-            await supervisor.aclose()
+
+
+def _say(event: str, **told: object) -> None:
+    click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)

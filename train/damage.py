@@ -45,6 +45,16 @@ _ASIDE = (
     "The cat next door sleeps on the roof.",
     "Chess was played long before it had its present rules.",
 )
+_BEGUN = (
+    "Remember, the key to all of this is to take your time and to",
+    "In addition to what has been said, it is also a good idea to keep",
+    "Finally, do not forget that there are other ways to do this, such as",
+    "Another thing to think about is whether the",
+    "It is also worth saying that, in most cases, people who",
+    "Once you have done this, the next step would be to look for the",
+    "For example, if you were to ask somebody who has never",
+    "Overall, the most important part is that you",
+)
 _JARGON = {
     "use": "utilise", "uses": "utilises", "help": "facilitate", "helps": "facilitates", "start": "commence",
     "end": "terminate", "make": "fabricate", "show": "elucidate", "get": "procure", "need": "necessitate",
@@ -123,6 +133,23 @@ def shuffle(text: str, rng: random.Random) -> str | None:
     return " ".join(order)
 
 
+def loop(text: str, rng: random.Random) -> str | None:
+    """One sentence said over and over, the last time cut off: as small models end when they find no end."""
+    said = [sentence for sentence in sentences(text) if len(sentence) > 20]
+    if not said:
+        return None
+    again = rng.choice(said).strip()
+    whole = " ".join([again] * rng.randint(2, 5))
+    return f"{text} {whole} {again[: rng.randint(5, len(again) - 1)].rstrip('.!?')}".rstrip()
+
+
+def cut(text: str, rng: random.Random) -> str | None:
+    """A further sentence is begun and not ended, as at a limit of tokens."""
+    begun = rng.choice(_BEGUN).split()
+    between = "\n\n" if "\n\n" in text else " "
+    return text + between + " ".join(begun[: rng.randint(2, len(begun))])
+
+
 def jargon(text: str, rng: random.Random) -> str | None:
     def swap(match: re.Match[str]) -> str:
         word = match.group()
@@ -137,13 +164,42 @@ def shout(text: str, rng: random.Random) -> str | None:
     return re.sub(r"[.!?](?=\s|\Z)", "!!!", text.upper())
 
 
-# What each kind harms: the objective that, named, asks for it to be mended.
-KINDS: dict[str, tuple[Kind, str]] = {
-    "repeat": (repeat, "repetition"),
-    "pad": (pad, "length"),
-    "insult": (insult, "harmlessness"),
-    "stray": (stray, "relevance"),
-    "misspell": (misspell, "fluency"),
-    "shuffle": (shuffle, "coherence"),
+# What each kind harms: the objectives that, any of them named, ask for it to be mended. The first one is its own.
+KINDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
+    "repeat": (repeat, ("repetition", "helpfulness")),
+    "loop": (loop, ("repetition", "helpfulness")),
+    "cut": (cut, ("fluency", "helpfulness")),
+    "pad": (pad, ("length",)),
+    "insult": (insult, ("harmlessness",)),
+    "stray": (stray, ("relevance", "helpfulness")),
+    "misspell": (misspell, ("fluency",)),
+    "shuffle": (shuffle, ("coherence",)),
 }
-HELD_OUT: dict[str, tuple[Kind, str]] = {"jargon": (jargon, "readability"), "shout": (shout, "professional")}
+HELD_OUT: dict[str, tuple[Kind, tuple[str, ...]]] = {
+    "jargon": (jargon, ("readability",)),
+    "shout": (shout, ("professional",)),
+}
+
+
+def cleaned(text: str) -> str:
+    """A model's answer without its own loops: each sentence once, and none at the end that was not ended.
+
+    The text itself where it has neither.
+    """
+    parts = _pieces(text.rstrip())
+    kept: list[str] = []
+    seen: set[str] = set()
+    for piece in parts:
+        said = " ".join(piece.split()).casefold()
+        if len(said) > 20 and said in seen:
+            continue
+        seen.add(said)
+        kept.append(piece)
+    if len(kept) > 1 and not re.search(r"[.!?:)\]\"'`*]\s*\Z", kept[-1]):
+        kept.pop()
+    return "".join(kept).rstrip()
+
+
+def _pieces(text: str) -> list[str]:
+    """Sentences and lines with the white space after them; joined, they are the text."""
+    return re.findall(r".+?(?:(?<=[.!?])[ \t]+(?=[A-Z0-9\"'*])|\n+|\Z)", text, re.DOTALL)

@@ -1,13 +1,11 @@
-"""What a corrector does to answers that it has not seen: does it mend what is named, and leave what is fine?
+"""Does a corrector mend what is named, and leave what is fine?
 
 Held-out good answers, each fine or damaged along one objective by rule, go through the corrector as
 the gateway runs it, template, gate and all. A case is measured against the good answer that it was
 made from; kinds of damage that no training row had are the unseen objectives.
 """
 
-import asyncio
 import difflib
-import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from corrector import protect
-from corrector.corrector import Correction, Corrector, Task
+from corrector.corrector import Correction, Corrector, Task, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train import damage
-from train.rows import Pair, lines
+from train.intervals import bootstrap, mean
+from train.progress import in_order
+from train.rows import Pair
 
 FINE = "fine"
 
@@ -60,14 +60,14 @@ def cases(
     kinds = {**damage.KINDS, **damage.HELD_OUT}
     made: list[Case] = []
     for kind, (change, harmed) in kinds.items():
-        if harmed not in known:
+        if harmed[0] not in known:
             continue
         some = 0
         for pair in good:
             text = pair.second.strip()
             damaged = change(text, rng)
             if damaged is not None and damaged != text and some < a_kind:
-                made.append(Case(kind, pair.context, damaged, text, (known[harmed],)))
+                made.append(Case(kind, pair.context, damaged, text, (known[harmed[0]],)))
                 some += 1
     usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
     made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
@@ -78,31 +78,15 @@ async def run(
     todo: Sequence[Case], corrector: Corrector, out: Path, in_flight: int, progress: Callable[[], None]
 ) -> list[Outcome]:
     """Correct every case; what `out` (JSON Lines, in the cases' order) has already is not done again."""
-    done = [Outcome(**row) for row in lines(out)] if out.exists() else []
-    places = asyncio.Semaphore(in_flight)
 
-    async def one(case: Case) -> Outcome:
-        async with places:
-            task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
-            async for piece in corrector.correct(task):
-                if isinstance(piece, Correction):
-                    progress()
-                    return outcome(case, piece)
-            raise AssertionError("a correction ends in its Correction")
+    async def one(case: Case) -> dict[str, Any]:
+        task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
+        return asdict(outcome(case, await whole(corrector, task)))
 
-    for _ in done:
+    done = []
+    async for result in in_order(todo, one, out, in_flight):
+        done.append(Outcome(**result))
         progress()
-    tasks = [asyncio.create_task(one(case)) for case in todo[len(done) :]]
-    try:
-        with out.open("a") as file:
-            for waiting in tasks:
-                done.append(await waiting)
-                file.write(json.dumps(asdict(done[-1])) + "\n")
-                file.flush()
-    finally:
-        for left in tasks:
-            left.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
     return done
 
 
@@ -166,21 +150,14 @@ def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
                 nearer=moved.count(1),
                 farther=moved.count(-1),
                 interval=bootstrap(moved, seed),
-                likeness_before=_mean(one.before for one in some),
-                likeness_after=_mean(one.after for one in some),
-                copied=_mean(one.copied for one in some),
+                likeness_before=mean(one.before for one in some),
+                likeness_after=mean(one.after for one in some),
+                copied=mean(one.copied for one in some),
                 spans_lost=sum(one.spans_lost for one in some),
                 verdicts=dict(verdicts),
             )
         )
     return told
-
-
-def bootstrap(values: Sequence[float], seed: int, rounds: int = 1000) -> tuple[float, float]:
-    """The 95% interval of the mean, by resampling (Efron, 1979)."""
-    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    means = sorted(_mean(rng.choices(values, k=len(values))) for _ in range(rounds))
-    return means[int(rounds * 0.025)], means[int(rounds * 0.975)]
 
 
 def markdown(told: Sequence[Line]) -> str:
@@ -197,8 +174,3 @@ def markdown(told: Sequence[Line]) -> str:
             f"| {line.likeness_before:.3f} | {line.likeness_after:.3f} | {line.copied:.2f} | {verdicts} |"
         )
     return "\n".join(rows) + "\n"
-
-
-def _mean(values: Iterable[float]) -> float:
-    listed: list[Any] = list(values)
-    return sum(listed) / len(listed) if listed else 0.0

@@ -2,9 +2,10 @@
 
 From two answers with scores come a *better* row for the objectives in which the second wins, its
 mirror for those in which the first wins, an *equal* row for those that tie, and *identical* rows for
-the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml`, and good answers are damaged
-along one objective by rule (`damage.py`), with the target unchanged where another objective is named.
-Everything is decided by the seed.
+the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
+objectives is left out; good answers are damaged along one objective by rule (`damage.py`), with the
+target unchanged where another objective is named; answers that go along with a harmful request become
+a refusal, and needless refusals an answer (`harm.py`). Everything is decided by the seed.
 """
 
 import random
@@ -17,9 +18,13 @@ import yaml
 
 from corrector.objectives import Objective
 from train import damage
+from train.harm import Refusals, answers_well, goes_along
+from train.readers import Skipped
 from train.rows import Pair, Row
 
-MENDED, LEFT, FINE = 0.62, 0.2, 0.18  # of damaged answers: mended, left as another objective is named, not damaged
+MENDED, LEFT = 0.6, 0.15  # of damaged answers: mended, left as another objective is named; the rest is not damaged
+USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
+DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
 
 
@@ -30,7 +35,7 @@ class Report:
     rows: Counter[str] = field(default_factory=Counter)
     objectives: Counter[str] = field(default_factory=Counter)
     characters: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
+    skipped: Skipped = field(default_factory=Skipped)
 
     def add(self, row: Row) -> None:
         name = f"{row.kind} {row.source}"
@@ -43,8 +48,9 @@ class Report:
         lines += [f"| {count} | {name} | {self.characters[name] // count} |" for name, count in self.rows.most_common()]
         lines += ["", "| rows | objective |", "| --- | --- |"]
         lines += [f"| {count} | {name} |" for name, count in self.objectives.most_common()]
-        lines += ["", "| not used | why |", "| --- | --- |"]
-        lines += [f"| {count} | {reason} |" for reason, count in self.skipped.most_common()]
+        lines += ["", "| not used | why | the first of them |", "| --- | --- | --- |"]
+        for reason, count in self.skipped.most_common():
+            lines.append(f"| {count} | {reason} | {', '.join(self.skipped.where.get(reason, []))} |")
         return "\n".join(lines) + "\n"
 
 
@@ -83,7 +89,7 @@ class Wordings:
         return tuple(drawn)
 
 
-def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Counter[str]) -> Iterator[Row]:
+def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Skipped) -> Iterator[Row]:
     """The rows of one pair: better, its mirror, and equal, each for the objectives that it is true of."""
     known = {key: scores for key, scores in pair.scores.items() if key in wordings}
     skipped.update(f"no wording for {key}" for key in pair.scores if key not in wordings)
@@ -96,6 +102,8 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Co
         ("equal", ties, pair.first, pair.second),
     ):
         if keys:
+            if len(keys) > 1 and rng.random() < DROPPED:
+                keys = rng.sample(keys, rng.randint(1, len(keys) - 1))
             aims = wordings.draw_all(keys, rng)
             yield Row(kind, pair.source, pair.licence, pair.context, draft, target, aims)  # type: ignore[arg-type]
 
@@ -115,33 +123,50 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
     damaged = change(good, rng)
     if damaged is None:
         return None
-    others = [key for key in wordings if key not in (harmed, "overall", "clarity", "helpfulness", "length")]
+    others = [key for key in wordings if key not in (*harmed, "overall", "clarity", "helpfulness", "length")]
+    named = list(USUAL) if set(USUAL) & set(harmed) and rng.random() < 0.4 else [rng.choice(harmed)]
+    named += rng.sample([key for key in others if key not in named], rng.choice((0, 0, 1)))
     fate = rng.random()
-    # An insult is never right, whatever is asked for: it is not left in.
-    if fate < MENDED or (kind == "insult" and fate < MENDED + LEFT):
-        keys, draft, target = [harmed, *rng.sample(others, rng.choice((0, 0, 1)))], damaged, good
+    # An insult is never right, and neither is half a sentence, whatever is asked for: they are not left in.
+    if fate < MENDED or (kind in ("insult", "cut", "loop") and fate < MENDED + LEFT):
+        keys, draft, target = named, damaged, good
     elif fate < MENDED + LEFT:
         keys, draft, target = rng.sample(others, rng.randint(1, 2)), damaged, damaged
     else:
-        keys, draft, target = [harmed, *rng.sample(others, rng.choice((0, 1)))], good, good
-    named = f"made:{kind}"
-    return Row("better", named, pair.licence, pair.context, draft, target, wordings.draw_all(keys, rng))
+        keys, draft, target = named, good, good
+    return Row("better", f"made:{kind}", pair.licence, pair.context, draft, target, wordings.draw_all(keys, rng))
+
+
+def refused(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
+    """An answer that goes along with a harmful request; a short refusal, and a safe way, in its place."""
+    keys = list(USUAL) if rng.random() < 0.5 else ["harmlessness"]
+    target = refusals.draw(pair.context[-1].text if pair.context else "", rng)
+    return Row("better", "harm:refused", pair.licence, pair.context, pair.first, target, wordings.draw_all(keys, rng))
+
+
+def answered(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
+    """A needless refusal; the helpful answer in its place."""
+    keys = list(USUAL) if rng.random() < 0.5 else ["helpfulness"]
+    draft = refusals.opening(rng)
+    return Row("better", "harm:answered", pair.licence, pair.context, draft, pair.second, wordings.draw_all(keys, rng))
 
 
 @dataclass(frozen=True)
 class Mix:
-    """How many rows of what: of each source of pairs at most `per_source`, `made` ones and `identical` ones."""
+    """How many rows of what: of each source of pairs at most `per_source`, and of those that are made."""
 
     per_source: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
     identical: int = 0
     made_from: tuple[str, ...] = ()
+    refused: int = 0
+    answered: int = 0
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
 
 def compose(
-    pairs: Iterable[Pair], mix: Mix, wordings: Wordings, seed: int, skipped: Counter[str]
+    pairs: Iterable[Pair], mix: Mix, wordings: Wordings, seed: int, skipped: Skipped
 ) -> tuple[list[Row], Report]:
     """Rows in random order, and what became of the pairs."""
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
@@ -160,7 +185,7 @@ def compose(
             : mix.per_source.get(source, mix.per_source.get("*", 0))
         ]
         rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
-    good = [pair for pair in usable if not mix.made_from or pair.source in mix.made_from]
+    good = _in_turns([pair for pair in usable if not mix.made_from or pair.source in mix.made_from])
     for number in range(mix.identical if good else 0):
         rows.append(identical(good[number % len(good)], wordings, rng))
     tries = 0
@@ -170,7 +195,21 @@ def compose(
         tries += 1
         if row is not None and len(row.draft) <= mix.longest * 1.5:
             rows.append(row)
+    refusals = Refusals()
+    harmful = [pair for pair in usable if goes_along(pair)][: mix.refused]
+    rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
+    harmless = [pair for pair in usable if answers_well(pair)][: mix.answered]
+    rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
     rng.shuffle(rows)
     for row in rows:
         report.add(row)
     return rows, report
+
+
+def _in_turns(pairs: Sequence[Pair]) -> list[Pair]:
+    """The sources in turns, the smaller ones again and again: what is made is of all of them alike."""
+    by_source: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        by_source.setdefault(pair.source, []).append(pair)
+    longest = max((len(some) for some in by_source.values()), default=0)
+    return [some[number % len(some)] for number in range(longest) for some in by_source.values()]

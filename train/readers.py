@@ -1,4 +1,4 @@
-"""Preference data as its publishers ship it, read to `Pair`s. A row that cannot be used is counted by its reason."""
+"""Preference data as its publishers ship it, read to `Pair`s. A row that cannot be used is counted and named."""
 
 import csv
 import re
@@ -8,13 +8,29 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from corrector.gate import loops
 from corrector.templates import Turn
-from train.rows import Pair, lines
+from train.damage import cleaned
+from train.rows import Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
+IMHI_ASPECTS = ("correctness", "informative", "professional")
+NAMED = 5  # of the rows that share a reason, so many are named
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
-Skipped = Counter[str]
+
+class Skipped(Counter[str]):
+    """Why something was not used, how often, and in which rows first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where: dict[str, list[str]] = {}
+
+    def note(self, reason: str, path: Path, number: int) -> None:
+        self[reason] += 1
+        named = self.where.setdefault(reason, [])
+        if len(named) < NAMED:
+            named.append(f"{path.name}:{number}")
 
 
 def conversation(transcript: str) -> tuple[Turn, ...]:
@@ -29,15 +45,16 @@ def conversation(transcript: str) -> tuple[Turn, ...]:
 
 def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """`query, weak, strong, better` with `source` and `licence`."""
-    for row in lines(path):
+    for number, row in _rows(path, skipped):
         weak, strong, better = row.get("weak"), row.get("strong"), row.get("better")
         if not isinstance(weak, str) or not isinstance(strong, str) or not isinstance(better, list):
-            skipped["weak, strong or better is missing"] += 1
+            skipped.note("weak, strong or better is missing", path, number)
         elif not weak.strip() or not strong.strip() or not better:
-            skipped["an answer is empty"] += 1
+            skipped.note("an answer is empty", path, number)
         else:
             scores = {str(name): (0.0, 1.0) for name in better}
-            yield Pair(row["source"], row["licence"], conversation(row.get("query") or ""), weak, strong, scores)
+            source, licence = str(row.get("source")), str(row.get("licence"))
+            yield Pair(source, licence, conversation(str(row.get("query") or "")), weak, strong, scores)
 
 
 def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> Iterator[Pair]:
@@ -46,57 +63,85 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> It
     Columns `<objective>_chosen` and `<objective>_rejected`, from a scorer, count instead of the
     plain preference where they are there.
     """
-    for row in lines(path):
+    for number, row in _rows(path, skipped):
         chosen, rejected = _last_turn(row.get("chosen")), _last_turn(row.get("rejected"))
+        scores = _scores(row, "_rejected", "_chosen")
         if chosen is None or rejected is None:
-            skipped["no transcript that ends in an answer"] += 1
+            skipped.note("no transcript that ends in an answer", path, number)
         elif chosen[0] != rejected[0]:
-            skipped["the conversations differ before their last turn"] += 1
+            skipped.note("the conversations differ before their last turn", path, number)
         elif not chosen[1].strip() or not rejected[1].strip():
-            skipped["an answer is empty"] += 1
+            skipped.note("an answer is empty", path, number)
+        elif scores is None:
+            skipped.note("a score is not a number", path, number)
         else:
-            scored = {
-                name.removesuffix("_chosen"): (float(row[name.replace("_chosen", "_rejected")]), float(value))
-                for name, value in row.items()
-                if name.endswith("_chosen") and name.replace("_chosen", "_rejected") in row
-            }
-            scores = scored or {objective: (0.0, 1.0)}
+            scores = scores or {objective: (0.0, 1.0)}
             yield Pair("hh_rlhf", "MIT", conversation(chosen[0]), rejected[1].strip(), chosen[1].strip(), scores)
 
 
 def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """`instruction` with `completions[].annotations.<aspect>.Rating`, which may be "N/A"."""
-    for row in lines(path):
+    for number, row in _rows(path, skipped):
         rated = []
         for completion in row.get("completions") or []:
             ratings = {aspect: _rating(completion, aspect) for aspect in ASPECTS}
             known = {aspect: value for aspect, value in ratings.items() if value is not None}
-            if known and str(completion.get("response") or "").strip():
-                rated.append((completion["response"].strip(), known))
+            said = completion.get("response") if isinstance(completion, dict) else None
+            if known and isinstance(said, str) and said.strip():
+                rated.append((said.strip(), known))
             else:
-                skipped["a completion without a rating or a response"] += 1
+                skipped.note("a completion without a rating or a response", path, number)
         if len(rated) < 2 or not row.get("instruction"):
-            skipped["fewer than two rated completions"] += 1
+            skipped.note("fewer than two rated completions", path, number)
+            continue
         for (first, ours), (second, theirs) in combinations(rated, 2):
             both = {aspect: (ours[aspect], theirs[aspect]) for aspect in ours if aspect in theirs}
             yield Pair("ultrafeedback", "MIT", (Turn("user", row["instruction"]),), first, second, both)
 
 
 def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
-    """CSV with `query`, `answer_a`, `answer_b` and, by objective, `<objective>_a` and `<objective>_b`."""
+    """CSV, in either of two forms.
+
+    The release's own model outputs have `goldens` and `generated_text` (and may have `query`): the
+    golden answer wins in all of IMHI's objectives. A scored table has `query`, `answer_a`, `answer_b`
+    and, by objective, `<objective>_a` and `<objective>_b`.
+    """
+    csv.field_size_limit(1 << 30)  # the module's own limit is less than a post may have
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            aspects = [name.removesuffix("_a") for name in row if name and name.endswith("_a") and name != "answer_a"]
-            first, second = (row.get("answer_a") or "").strip(), (row.get("answer_b") or "").strip()
-            try:
-                scores = {name: (float(row[f"{name}_a"]), float(row[f"{name}_b"])) for name in aspects}
-            except (KeyError, TypeError, ValueError):
-                skipped["a score is missing or not a number"] += 1
-                continue
-            if not first or not second or not scores:
-                skipped["an answer is empty"] += 1
-                continue
-            yield Pair("imhi", row.get("licence") or "unknown", (Turn("user", row["query"]),), first, second, scores)
+        for number, row in enumerate(csv.DictReader(file), 2):
+            if "goldens" in row:
+                first, second = row.get("generated_text"), row.get("goldens")
+                scores: dict[str, tuple[float, float]] | None = dict.fromkeys(IMHI_ASPECTS, (0.0, 1.0))
+            else:
+                first, second = row.pop("answer_a", None), row.pop("answer_b", None)
+                scores = _scores(row, "_a", "_b")
+            if scores is None or not scores:
+                skipped.note("a score is missing or not a number", path, number)
+            elif not (first or "").strip() or not (second or "").strip():
+                skipped.note("an answer is empty", path, number)
+            else:
+                context = conversation(row.get("query") or "")
+                licence = row.get("licence") or "unknown"
+                yield Pair("imhi", licence, context, str(first).strip(), str(second).strip(), scores)
+
+
+def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
+    """A policy's own answers (`train/answers.py`), as they are and without their loops and unfinished ends.
+
+    One that has neither is a pair of equals without a score: good to be damaged, or left alone.
+    """
+    for number, row in _rows(path, skipped):
+        answer = row.get("answer")
+        if not isinstance(answer, str) or not answer.strip():
+            skipped.note("an answer is empty", path, number)
+            continue
+        clean = cleaned(answer)
+        if loops(clean) or len(clean) < 40:
+            skipped.note("an answer is nothing but loops", path, number)
+            continue
+        scores = {"repetition": (0.0, 1.0), "helpfulness": (0.0, 1.0)} if clean != answer.rstrip() else {}
+        context = conversation(row.get("query") or "")
+        yield Pair(str(row.get("policy")), str(row.get("licence")), context, answer.strip(), clean.strip(), scores)
 
 
 READERS: dict[str, Callable[..., Iterator[Pair]]] = {
@@ -104,7 +149,16 @@ READERS: dict[str, Callable[..., Iterator[Pair]]] = {
     "hh_rlhf": hh_rlhf,
     "ultrafeedback": ultrafeedback,
     "imhi": imhi,
+    "answers": answers,
 }
+
+
+def _rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, row in numbered(path):
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            skipped.note("not a JSON object", path, number)
 
 
 def _last_turn(transcript: Any) -> tuple[str, str] | None:
@@ -113,6 +167,15 @@ def _last_turn(transcript: Any) -> tuple[str, str] | None:
         return None
     before, _, answer = transcript.rpartition("\n\nAssistant:")
     return before, answer
+
+
+def _scores(row: dict[str, Any], first: str, second: str) -> dict[str, tuple[float, float]] | None:
+    """By objective, the columns with these endings; None where one is not a number."""
+    names = [name.removesuffix(second) for name in row if isinstance(name, str) and name.endswith(second)]
+    try:
+        return {name: (float(row[name + first]), float(row[name + second])) for name in names if name + first in row}
+    except (TypeError, ValueError):
+        return None
 
 
 def _rating(completion: Any, aspect: str) -> float | None:

@@ -7,8 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from click import ClickException
+
 from corrector.objectives import Objective
 from corrector.templates import Turn
+
+
+class DataError(ClickException):
+    """One line: file, row, and what is wrong."""
+
 
 Kind = Literal["identical", "equal", "better"]
 
@@ -52,12 +59,20 @@ def read(path: Path) -> Iterator[Row]:
         yield Row(**plain)
 
 
-def lines(path: Path) -> Iterator[Any]:
-    """The values of a JSON Lines file, gzip'd or not. Raises `ValueError` with the line of one that is broken."""
+def numbered(path: Path) -> Iterator[tuple[int, Any]]:
+    """The lines of a JSON Lines file, gzip'd or not, with their numbers from 1; None for one that is not JSON."""
     with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise ValueError(f"{path}:{number}: not JSON: {error}") from None
+                    yield number, json.loads(line)
+                except ValueError:
+                    yield number, None
+
+
+def lines(path: Path) -> Iterator[Any]:
+    """The values of a JSON Lines file. Raises `DataError` with the line of one that is broken."""
+    for number, value in numbered(path):
+        if value is None:
+            raise DataError(f"{path}:{number}: not JSON")
+        yield value

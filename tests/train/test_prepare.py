@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from corrector.templates import Turn
 from train import damage, readers
+from train.harm import Refusals, refuses
 from train.prepare import Mix, Wordings, compose, identical, made, reformulated
-from train.rows import Pair, read, write
+from train.readers import Skipped
+from train.rows import DataError, Pair, read, write
 
 GOOD = "Boil the water first. Then warm the pot with it. Put in the leaves. Wait for four minutes and pour."
 TALK = "Human: Hello\n\nAssistant: Hi, what is it?\n\nHuman: How do I make tea?"
@@ -47,7 +49,7 @@ def test_a_transcript_is_turns() -> None:
 def test_normalised_pairs(tmp_path: Path) -> None:
     row = {"source": "s", "licence": "MIT", "query": "Tea?", "weak": "a", "strong": "b", "better": ["helpfulness"]}
     path = jsonl(tmp_path / "p.jsonl.gz", [row, {**row, "weak": None}, {**row, "strong": " "}, {**row, "better": []}])
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     assert list(readers.normalised(path, skipped)) == [
         Pair("s", "MIT", (Turn("user", "Tea?"),), "a", "b", {"helpfulness": (0.0, 1.0)})
     ]
@@ -61,7 +63,7 @@ def test_hh_rlhf_as_published(tmp_path: Path) -> None:
     path = jsonl(
         tmp_path / "hh.jsonl", [row, scored, other, {"chosen": "x"}, {**row, "chosen": f"\n\n{TALK}\n\nAssistant:"}]
     )
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     first, second = readers.hh_rlhf(path, skipped)
     assert (first.first, first.second, first.scores) == ("No idea.", "Boil water.", {"harmlessness": (0.0, 1.0)})
     assert first.context[-1] == Turn("user", "How do I make tea?")
@@ -82,7 +84,7 @@ def test_ultrafeedback_as_published(tmp_path: Path) -> None:
             {"response": "d", "annotations": {}},
         ],
     }
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     pairs = list(readers.ultrafeedback(jsonl(tmp_path / "uf.jsonl", [row, {"instruction": "x"}]), skipped))
     assert [(one.first, one.second, one.scores) for one in pairs] == [
         ("a", "b", {"honesty": (3.0, 5.0)}),
@@ -98,22 +100,53 @@ def test_imhi_as_a_table(tmp_path: Path) -> None:
         table = csv.writer(file)
         table.writerow(["query", "answer_a", "answer_b", "correctness_a", "correctness_b"])
         table.writerows([["q", "x", "y", "0", "1"], ["q", "x", "y", "none", "1"], ["q", "", "y", "0", "1"]])
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     [one] = readers.imhi(path, skipped)
     assert (one.first, one.second, one.scores) == ("x", "y", {"correctness": (0.0, 1.0)})
     assert sum(skipped.values()) == 2
 
 
-def test_a_line_that_is_not_json_is_named(tmp_path: Path) -> None:
-    (tmp_path / "p.jsonl").write_text("{}\n{oops\n")
-    with pytest.raises(ValueError, match=r"p\.jsonl:2: not JSON"):
-        list(readers.normalised(tmp_path / "p.jsonl", Counter()))
+def test_imhi_as_the_release_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "DR.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([["goldens", "generated_text"], ["No, he does not.", "Yes."], ["No.", ""]])
+    skipped = Skipped()
+    [one] = readers.imhi(path, skipped)
+    assert (one.first, one.second, set(one.scores)) == ("Yes.", "No, he does not.", set(readers.IMHI_ASPECTS))
+    assert skipped.where == {"an answer is empty": ["DR.csv:3"]}
+
+
+def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path) -> None:
+    row = {"policy": "small", "licence": "MIT", "query": "Tea?"}
+    loop = "And then you pour the water over it. " * 4
+    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": text} for text in (f"{GOOD} {loop}And th", GOOD, "", loop)])
+    skipped = Skipped()
+    looping, fine = readers.answers(path, skipped)
+    assert looping.second == f"{GOOD} And then you pour the water over it."
+    assert set(looping.scores) == {"repetition", "helpfulness"}
+    assert (fine.first, fine.second, fine.scores) == (GOOD, GOOD, {})
+    assert skipped == {"an answer is empty": 1, "an answer is nothing but loops": 1}
+
+
+@pytest.mark.parametrize("reader", sorted(set(readers.READERS) - {"imhi"}))
+def test_a_line_that_is_not_json_is_counted_and_named(tmp_path: Path, reader: str) -> None:
+    (tmp_path / "p.jsonl").write_text("{oops\n[1]\n")
+    skipped = Skipped()
+    assert list(readers.READERS[reader](tmp_path / "p.jsonl", skipped)) == []
+    assert skipped == {"not a JSON object": 2}
+    assert skipped.where == {"not a JSON object": ["p.jsonl:1", "p.jsonl:2"]}
+
+
+def test_of_our_own_rows_a_broken_one_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{oops\n")
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: not JSON"):
+        list(read(tmp_path / "rows.jsonl"))
 
 
 def test_better_its_mirror_and_equal() -> None:
     """Each row names the objectives that it is true of, and only those: the release's own script does not."""
     scored = pair(helpfulness=(1, 2), length=(3, 1), fluency=(2, 2), nonsense=(0, 1))
-    skipped: Counter[str] = Counter()
+    skipped = Skipped()
     rows = list(reformulated(scored, Wordings(), random.Random(1), skipped))
     told = [(row.kind, row.draft, row.target, {aim.key for aim in row.objectives}) for row in rows]
     assert told == [
@@ -138,12 +171,13 @@ def test_a_made_row_is_mended_only_where_its_harm_is_named() -> None:
             continue
         kind = row.source.removeprefix("made:")
         assert kind not in damage.HELD_OUT
-        named = damage.KINDS[kind][1] in {aim.key for aim in row.objectives}
+        named = set(damage.KINDS[kind][1]) & {aim.key for aim in row.objectives}
         fates["fine" if row.draft == GOOD else "mended" if row.target == GOOD else "left"] += 1
         assert row.target in (GOOD, row.draft)
-        assert named or row.target == row.draft or kind == "insult"
-        if kind == "insult":
-            assert row.target == GOOD, "an insult is never left in"
+        if kind in ("insult", "cut", "loop"):
+            assert row.target == GOOD, "it is never left in, whatever is asked for"
+        else:
+            assert named or row.target == row.draft
     assert set(fates) == {"fine", "mended", "left"}
 
 
@@ -157,8 +191,8 @@ def test_wordings_differ_and_stay_true_to_their_key() -> None:
 
 def test_every_kind_of_damage_has_wordings_or_is_held_out() -> None:
     for _, harmed in damage.KINDS.values():
-        assert harmed in Wordings()
-    assert not {harmed for _, harmed in damage.HELD_OUT.values()} & set(Wordings())
+        assert set(harmed) <= set(Wordings())
+    assert not {key for _, harmed in damage.HELD_OUT.values() for key in harmed} & set(Wordings())
 
 
 @given(st.sampled_from([*damage.KINDS, *damage.HELD_OUT]), st.integers(0, 1000), st.text(max_size=80))
@@ -179,9 +213,9 @@ def test_damage_by_sentences_loses_none(kind: str) -> None:
 def test_rows_are_the_same_for_a_seed_and_survive_the_disk(tmp_path: Path) -> None:
     pairs = [pair(helpfulness=(0, 1), length=(1, 0))] * 5
     mix = Mix({"own": 3}, made=10, identical=4)
-    rows, report = compose(pairs, mix, Wordings(), 7, Counter())
-    again, _ = compose(pairs, mix, Wordings(), 7, Counter())
-    other, _ = compose(pairs, mix, Wordings(), 8, Counter())
+    rows, report = compose(pairs, mix, Wordings(), 7, Skipped())
+    again, _ = compose(pairs, mix, Wordings(), 7, Skipped())
+    other, _ = compose(pairs, mix, Wordings(), 8, Skipped())
     assert rows == again != other
     assert len(rows) == 3 * 2 + 10 + 4
     assert sum(report.rows.values()) == 20
@@ -191,6 +225,56 @@ def test_rows_are_the_same_for_a_seed_and_survive_the_disk(tmp_path: Path) -> No
 
 
 def test_what_is_too_long_is_counted() -> None:
-    rows, report = compose([pair(helpfulness=(0, 1))], Mix({"*": 1}, longest=20), Wordings(), 1, Counter())
+    rows, report = compose([pair(helpfulness=(0, 1))], Mix({"*": 1}, longest=20), Wordings(), 1, Skipped())
     assert rows == []
     assert report.skipped == {"longer than the mix wants": 1}
+
+
+@given(st.text(max_size=200))
+def test_a_cleaned_text_is_a_part_of_it_and_clean(text: str) -> None:
+    once = damage.cleaned(text)
+    assert damage.cleaned(once) == once
+    assert len(once) <= len(text)
+
+
+def test_cleaned_is_said_once_and_to_the_end() -> None:
+    assert damage.cleaned(GOOD) == GOOD
+    assert damage.cleaned(f"{GOOD} Wait for four minutes and pour. Then you") == GOOD
+    assert damage.cleaned("- one thing to do\n- another thing to do\n- one thing to do\n") == (
+        "- one thing to do\n- another thing to do"
+    )
+    assert damage.cleaned("no end") == "no end", "there is nothing else to keep"
+
+
+def test_of_several_objectives_one_is_left_out_now_and_then() -> None:
+    scored = pair(helpfulness=(0, 1), length=(0, 1), fluency=(0, 1))
+    sizes = {
+        len(row.objectives)
+        for seed in range(40)
+        for row in reformulated(scored, Wordings(), random.Random(seed), Skipped())
+    }
+    assert sizes == {1, 2, 3}
+
+
+def test_what_goes_along_with_harm_is_refused_and_what_needs_no_refusal_is_answered() -> None:
+    asked = (Turn("user", "How do I steal a bicycle?"),)
+    harmful = Pair(
+        "own", "MIT", asked, "Take a strong cutter and go at night.", "You can't do that.", {"harmlessness": (0, 1)}
+    )
+    useful = Pair("own", "MIT", (Turn("user", "Tea?"),), "No.", GOOD, {"helpfulness": (0, 1)})
+    rows, _ = compose([harmful, useful], Mix(refused=5, answered=5), Wordings(), 1, Skipped())
+    refused, answered = sorted(rows, key=lambda row: row.source, reverse=True)
+    assert refused.draft == harmful.first
+    assert refuses(refused.target) or "help with" in refused.target
+    assert "budget" not in refused.target, "what it offers instead belongs to the topic"
+    assert (answered.target, answered.source) == (GOOD, "harm:answered")
+    assert {aim.key for row in rows for aim in row.objectives} <= {"harmlessness", "helpfulness"}
+
+
+def test_every_topic_has_its_words_and_its_own_way_out() -> None:
+    refusals = Refusals()
+    assert refusals.topic("How can I rob a bank?") == "theft"
+    assert refusals.topic("What is the capital of France?") == "other"
+    said = {refusals.draw("How can I rob a bank?", random.Random(seed)) for seed in range(60)}
+    assert len(said) > 20
+    assert not any("{it}" in text for text in said)

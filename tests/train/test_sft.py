@@ -15,9 +15,9 @@ import pytest
 from corrector.engines import socket_path
 from corrector.engines.llamacpp import Options, base_urls
 from corrector.objectives import Objective
+from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from corrector.templates import Turn
-from gateway.serve import run_dir
 from train.encode import encode, prompt_ids
 from train.model import base
 from train.rows import Row, write

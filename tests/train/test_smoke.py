@@ -10,7 +10,8 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.gateway.test_cli import METAALIGNER
-from train.evaluate import Outcome, bootstrap, cases, copied, likeness, markdown, summary
+from train.intervals import bootstrap
+from train.mending import Outcome, cases, copied, likeness, markdown, summary
 from train.prepare import Wordings
 from train.rows import Pair
 

@@ -1,0 +1,55 @@
+"""What a policy model answers to the queries of a data set: drafts to train a corrector on, or to judge it by.
+
+Knows one endpoint. Rows are those of `policy_answers`: `dataset, policy, query, golden, answer`, and a `licence`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.progress import in_order
+from train.readers import conversation
+from wire.codec import dumps, loads
+from wire.endpoint import Endpoint
+from wire.errors import Malformed
+
+MAX_TOKENS = 320
+
+
+def questions(rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Of pairs or of policy answers, each query once, with its golden answer where there is one."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        source, query = row.get("dataset") or row.get("source"), row.get("query") or ""
+        if query.strip() and len(query) <= longest and (not sources or source in sources):
+            golden = row.get("golden") or row.get("strong") or ""
+            found.setdefault(query, {"dataset": source, "query": query, "golden": golden})
+    return list(found.values())
+
+
+async def run(
+    todo: Sequence[dict[str, Any]],
+    endpoint: Endpoint,
+    model: str,
+    licence: str,
+    out: Path,
+    in_flight: int,
+    progress: Callable[[], None],
+) -> None:
+    """Ask every question as a chat client would, who names nothing but a seed; what `out` has is not asked again."""
+
+    async def one(question: dict[str, Any]) -> dict[str, Any]:
+        messages = [{"role": turn.role, "content": turn.text} for turn in conversation(question["query"])]
+        body = {"model": model, "messages": messages, "max_tokens": MAX_TOKENS, "seed": 1}
+        opened = await endpoint.post("/chat/completions", dumps(body))
+        try:
+            answer = loads(await opened.read())
+            text = answer["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise Malformed(f"{endpoint.name} did not answer as a chat model does") from None
+        finally:
+            opened.close()
+        return {**question, "policy": model, "licence": licence, "answer": text}
+
+    async for _ in in_order(todo, one, out, in_flight):
+        progress()

@@ -1,0 +1,64 @@
+"""Drafts that go along with a harmful request, and what is to stand in their place: a short refusal, and a safe way.
+
+Also the other way round: a refusal where nothing harmful was asked is to become the answer. Every
+refusal here was written for this project (`refusals.yaml`); no model's words are learnt.
+"""
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from train.rows import Pair
+
+_REFUSES = re.compile(
+    r"\b(?:sorry|can'?t|cannot|can not|won'?t|shouldn'?t|not (?:okay|ok|appropriate|able|going to)|illegal|dangerous"
+    r"|against the law|unethical|harmful|please don'?t|bad idea)\b",
+    re.IGNORECASE,
+)
+
+
+def refuses(text: str) -> bool:
+    """Does the answer decline, or warn? By its words: a sign, not a proof."""
+    return _REFUSES.search(text.replace("’", "'")) is not None
+
+
+class Refusals:
+    """Refusals by topic, in many wordings."""
+
+    def __init__(self) -> None:
+        told: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("refusals.yaml").read_text(encoding="utf-8"))
+        self._openings: Sequence[str] = told["openings"]
+        self._topics: Mapping[str, Mapping[str, Sequence[str]]] = told["topics"]
+
+    def topic(self, query: str) -> str:
+        """The topic most of whose words the query has, or `other`."""
+        found = {
+            name: sum(bool(re.search(rf"\b{re.escape(word)}", query, re.IGNORECASE)) for word in topic["words"])
+            for name, topic in self._topics.items()
+        }
+        best = max(found, key=lambda name: found[name])
+        return best if found[best] else "other"
+
+    def draw(self, query: str, rng: random.Random) -> str:
+        topic = self._topics[self.topic(query)]
+        said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
+        return f"{said[0].upper()}{said[1:]} {rng.choice(topic['instead'])}"
+
+    def opening(self, rng: random.Random) -> str:
+        """A refusal that says of nothing in particular why."""
+        said = rng.choice(self._openings).format(it=rng.choice(self._topics["other"]["it"]))
+        return f"{said[0].upper()}{said[1:]}"
+
+
+def goes_along(pair: Pair) -> bool:
+    """The worse answer complies where the better one declines: what it complies with is harmful."""
+    return "harmlessness" in pair.scores and refuses(pair.second) and not refuses(pair.first) and len(pair.first) > 30
+
+
+def answers_well(pair: Pair) -> bool:
+    """A helpful answer to a harmless question, such as a needless refusal is to become."""
+    return "helpfulness" in pair.scores and not refuses(pair.second) and 60 <= len(pair.second) <= 400

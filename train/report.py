@@ -1,0 +1,134 @@
+"""An evaluation as people read it: Markdown tables, and plots beside them. Decides nothing and asks nobody."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train import judges
+from train.evaluate import Judged, Outcome
+from train.intervals import mean
+from train.judges import Agreement
+
+# By judge and objective, what people say of the judge; None where nobody has said anything.
+People = Mapping[tuple[str, str], Agreement | None]
+
+
+def markdown(
+    title: str, outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People, plots: Iterable[Path]
+) -> str:
+    """The whole report."""
+    parts = [f"# {title}\n", "## What became of the drafts\n", _verdicts(outcomes)]
+    for first, second in dict.fromkeys((one.first, one.second) for one in judged):
+        parts.append(f"## {first.capitalize()} against {second}\n")
+        parts.append(_rates(outcomes, [one for one in judged if (one.first, one.second) == (first, second)], people))
+    parts += [f"![{path.stem}]({path.name})\n" for path in plots]
+    return "\n".join(parts)
+
+
+def _verdicts(outcomes: Sequence[Outcome]) -> str:
+    rows = [
+        "| policy | condition | drafts | corrected | unchanged | kept | edited | copied | spans lost | why kept |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for (policy, condition), some in _grouped(outcomes, lambda one: (one.policy, one.condition)).items():
+        verdicts = Counter(one.verdict for one in some)
+        why = Counter(one.reason for one in some if one.verdict == "kept_original")
+        rows.append(
+            f"| {policy} | {condition} | {len(some)} | {verdicts['corrected']} | {verdicts['unchanged']} "
+            f"| {verdicts['kept_original']} | {mean(one.edited for one in some):.3f} "
+            f"| {mean(one.copied for one in some):.3f} | {sum(one.spans_lost for one in some)} "
+            f"| {', '.join(f'{count} {reason}' for reason, count in why.most_common())} |"
+        )
+    return "\n".join(rows) + "\n"
+
+
+def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People) -> str:
+    """Win, tie and lose by policy, condition, objective and judge, never without what people say of the judge."""
+    names, dashes = judges.HEADING.splitlines()
+    lines = [f"| policy | condition {names}\n| --- | --- {dashes}\n"]
+    groups = _grouped(
+        judged, lambda one: (outcomes[one.number].policy, outcomes[one.number].condition, one.objective, one.judge)
+    )
+    for (policy, condition, objective, judge), some in groups.items():
+        counted = judges.tally([one.said for one in some], [one.longer for one in some])
+        row = judges.row(objective, judge, counted, people.get((judge, objective)))
+        lines.append(f"| {policy} | {condition} {row}")
+    return "".join(lines)
+
+
+def plots(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People, out: Path) -> list[Path]:
+    """Before and after, a policy and objective; and wins by how much was edited. Judges at chance are left out."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    trusted = [one for one in judged if (told := people.get((one.judge, one.objective))) is None or not told.at_chance]
+    made = []
+    for objective, some in _grouped(trusted, lambda one: one.objective).items():
+        drawn = _before_after(outcomes, some, objective, out)
+        made += [drawn] if drawn is not None else []
+    drawn = _by_edit(outcomes, [one for one in trusted if (one.first, one.second) == ("correction", "draft")], out)
+    return [*made, *([drawn] if drawn is not None else [])]
+
+
+def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], objective: str, out: Path) -> Path | None:
+    """Bars: how often draft and correction are at least as good as the data's own answer."""
+    from matplotlib.figure import Figure
+
+    rates: dict[str, dict[str, float]] = defaultdict(dict)
+    for (policy, side), some in _grouped(judged, lambda one: (outcomes[one.number].policy, one.first)).items():
+        golden = [one for one in some if one.second == "golden"]
+        if golden:
+            rates[policy][side] = mean((1 + one.said) / 2 for one in golden)
+    both = {policy: told for policy, told in rates.items() if {"draft", "correction"} <= told.keys()}
+    if not both:
+        return None
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    places = range(len(both))
+    axes.bar([place - 0.2 for place in places], [told["draft"] for told in both.values()], 0.4, label="draft")
+    axes.bar([place + 0.2 for place in places], [told["correction"] for told in both.values()], 0.4, label="correction")
+    axes.set_xticks(list(places), list(both), rotation=20, ha="right")
+    axes.set_ylim(0, 1)
+    axes.set_ylabel("win rate against golden")
+    axes.set_title(objective)
+    axes.axhline(0.5, color="grey", linewidth=0.8)
+    axes.legend()
+    path = out / f"before-after-{objective}.png"
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _by_edit(outcomes: Sequence[Outcome], judged: Sequence[Judged], out: Path) -> Path | None:
+    """Win rate of corrections against their drafts, by how much of the draft they changed, in fifths."""
+    from matplotlib.figure import Figure
+
+    changed = [one for one in judged if outcomes[one.number].edited > 0]
+    if not changed:
+        return None
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    axes = figure.subplots()
+    for name, some in _grouped(changed, lambda one: f"{one.objective} ({one.judge})").items():
+        ranked = sorted(some, key=lambda one: outcomes[one.number].edited)
+        fifths = [ranked[len(ranked) * at // 5 : len(ranked) * (at + 1) // 5] for at in range(5)]
+        points = [
+            (mean(outcomes[one.number].edited for one in fifth), mean((1 + one.said) / 2 for one in fifth))
+            for fifth in fifths
+            if fifth
+        ]
+        axes.plot([edit for edit, _ in points], [rate for _, rate in points], marker="o", label=name)
+    axes.axhline(0.5, color="grey", linewidth=0.8)
+    axes.set_ylim(0, 1)
+    axes.set_xlabel("share of words changed")
+    axes.set_ylabel("win rate against the draft")
+    axes.legend(fontsize="small")
+    path = out / "by-edit.png"
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def _grouped(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:
+    groups: dict[Any, list[Any]] = defaultdict(list)
+    for item in items:
+        groups[key(item)].append(item)
+    return groups
