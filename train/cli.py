@@ -1,10 +1,10 @@
-"""`metaaligner train prepare | sft | export | evaluate`. Needs the extra `train`."""
+"""`metaaligner train prepare | sft | export | evaluate | judge`. Needs the extra `train`."""
 
 import asyncio
 import dataclasses
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -187,16 +187,11 @@ def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: i
     """Does a corrector mend what is named, and leave what is fine? PAIRS are held-out ones, normalised."""
     from rich.progress import Progress
 
-    from corrector import objectives as known
     from corrector.running import running
-    from train import evaluate as measure
-    from train.prepare import Wordings
+    from train import mending as measure
     from train.readers import Skipped, normalised
 
-    aims = dict(known.read(objectives).objectives)
-    wordings = Wordings()
-    for key in wordings:
-        aims.setdefault(key, wordings.first(key))
+    aims = _aims(objectives)
     todo = measure.cases(normalised(pairs, Skipped()), aims, a_kind, seed)
     out.mkdir(parents=True, exist_ok=True)
 
@@ -210,6 +205,63 @@ def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: i
     (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in told], indent=1))
     (out / "report.md").write_text(measure.markdown(told))
     click.echo(measure.markdown(told))
+
+
+@train.command()
+@click.argument("kind", type=click.Choice(["llm", "measure", "reward"]))
+@click.option("--on", "files", type=_FILE, multiple=True, required=True, help="What people said: judge_eval or pairs.")
+@click.option("--fit", type=_FILE, help="reward: train on these pairs first.")
+@click.option("--save", type=_PATH, help="reward: keep what was fitted.")
+@click.option("--load", "path", type=_FILE, help="reward: one that was fitted before.")
+@click.option("--base-url", help="llm: of an OpenAI-compatible service.")
+@click.option("--model", help="llm: its name there.")
+@click.option("--api-key-env", help="llm: the environment variable that holds the key.")
+@click.option("--objectives", type=_FILE, default=Path("objectives.yaml"), show_default=True)
+@click.option("--limit", type=int, help="Questions of each file, drawn by the seed.")
+@click.option("--in-flight", default=16, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | None, seed: int, **given: Any) -> None:
+    """How far a judge of this KIND agrees with people, by file and objective."""
+    from train import judges
+    from train.readers import Skipped, normalised
+
+    limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
+    skipped = Skipped()
+    if fit is not None and kind == "reward":
+        from train.judges import reward
+
+        built: judges.Judge = reward.fit(normalised(fit, skipped), seed)
+        if save is not None:
+            cast(reward.RewardJudge, built).save(save)
+    else:
+        if fit is not None or save is not None:
+            raise click.UsageError("--fit and --save are for the kind reward, together")
+        built = _judge(kind, given)
+    asked = {
+        file.name: judges.sample(judges.labelled(file, _aims(objectives), skipped, seed), limit, seed) for file in files
+    }
+    click.echo(asyncio.run(judges.report(built, asked, in_flight, seed)))
+    for reason, count in sorted(skipped.items()):
+        click.echo(f"not used: {count} x {reason}", err=True)
+
+
+def _judge(kind: str, given: dict[str, Any]) -> Any:
+    from train.judges import load
+
+    try:
+        options = {name: value for name, value in given.items() if value is not None}
+        return load(kind).build(load(kind).Options.model_validate({"kind": kind, **options}))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _aims(objectives: Path) -> dict[str, Any]:
+    """Objectives by key: those of the file, and of the wordings what it lacks."""
+    from corrector.objectives import read
+    from train.prepare import Wordings
+
+    wordings = Wordings()
+    return {**{key: wordings.first(key) for key in wordings}, **read(objectives).objectives}
 
 
 def _spec(

@@ -1,0 +1,358 @@
+"""Judges of every kind, asked for real: a model behind HTTP, a fitted model, measures; and whether people agree."""
+
+import json
+import math
+import random
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corrector.objectives import Objective
+from corrector.templates import Turn
+from tests.conftest import Handler, Service, chat_reply
+from train import judges
+from train.cli import train
+from train.judges import Agreement, Labelled, Question, agreement, labelled, length_controlled, tally
+from train.judges.llm import LlmJudge
+from train.readers import Skipped
+from train.rows import DataError, Pair
+
+pytest.importorskip("sklearn", reason="the extra `train` is not installed")
+Serve = Callable[[Handler], Awaitable[Service]]
+TEA = (Turn("user", "How do I make tea?"),)
+
+
+def aim(key: str) -> Objective:
+    return Objective(key=key, name=key.replace("_", " ").capitalize(), description=f"The response should have {key}")
+
+
+def ask(first: str, second: str, objective: str = "helpfulness", query: str = "How do I make tea?") -> Question:
+    return Question((Turn("user", query),), first, second, aim(objective))
+
+
+class Fixed:
+    """Says what it is told to."""
+
+    name = "fixed"
+
+    def __init__(self, says: Callable[[Question], int]) -> None:
+        self._says = says
+
+    def decides(self, objective: str) -> bool:
+        return objective != "humour"
+
+    async def compare(self, question: Question) -> int:
+        return self._says(question)
+
+    async def aclose(self) -> None:
+        return None
+
+
+def judging(says: Callable[[str], str]) -> Handler:
+    """A judge on the other side, that is shown the question and answers with a word."""
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response(chat_reply(says(body["messages"][0]["content"])))
+
+    return handler
+
+
+def llm(service: Service) -> LlmJudge:
+    kind = judges.load("llm")
+    built = kind.build(kind.Options.model_validate({"kind": "llm", "base_url": service.url, "model": "j"}))
+    assert isinstance(built, LlmJudge)
+    return built
+
+
+def good_one(prompt: str) -> str:
+    return "1" if "RESPONSE 1: Boil" in prompt else "2"
+
+
+class TestLlm:
+    async def test_it_is_asked_the_papers_question_in_both_orders(self, service: Serve) -> None:
+        there = await service(judging(good_one))
+        judge = llm(there)
+        assert await judge.compare(ask("No idea.", "Boil water.")) == 1
+        assert await judge.compare(ask("Boil water.", "No idea.")) == -1
+        prompts = {body["messages"][0]["content"] for _, body in there.requests[:2]}
+        assert {"RESPONSE 1: No idea. | RESPONSE 2: Boil" in text for text in prompts} == {True, False}
+        assert all("QUERY: How do I make tea? | " in text for text in prompts)
+        assert all("aspect: Helpfulness: The response should have helpfulness, then return" in text for text in prompts)
+        assert there.last["temperature"] == 0
+        await judge.aclose()
+
+    async def test_a_judge_that_prefers_a_place_decides_nothing(self, service: Serve) -> None:
+        judge = llm(await service(judging(lambda prompt: "1")))
+        assert await judge.compare(ask("No idea.", "Boil water.")) == 0
+        assert (judge.swayed, judge.unreadable) == (1, 0)
+        await judge.aclose()
+
+    @pytest.mark.parametrize("answer", ["The better one is 2", "3", "", "1 2"])
+    async def test_what_cannot_be_read_is_counted_and_a_tie(self, service: Serve, answer: str) -> None:
+        judge = llm(await service(judging(lambda prompt: answer)))
+        assert await judge.compare(ask("a", "b")) == 0
+        assert (judge.asked, judge.unreadable) == (2, 2)
+        await judge.aclose()
+
+    async def test_a_tie_is_a_tie(self, service: Serve) -> None:
+        judge = llm(await service(judging(lambda prompt: " 0.\n")))
+        assert await judge.compare(ask("a", "b")) == 0
+        assert (judge.unreadable, judge.swayed) == (0, 0)
+        await judge.aclose()
+
+    async def test_many_are_asked_at_once_and_answered_in_order(self, service: Serve) -> None:
+        judge = llm(await service(judging(good_one)))
+        questions = [ask("Boil it.", "No.") if n % 3 else ask("No.", "Boil it.") for n in range(30)]
+        assert await judges.compare_all(judge, questions) == [-1 if n % 3 else 1 for n in range(30)]
+        await judge.aclose()
+
+
+def pairs(n: int = 40) -> list[Pair]:
+    """Made up and separable: helpful answers say how, harmless ones decline."""
+    rng = random.Random(3)
+    made = []
+    for number in range(n):
+        good = f"First boil {number} cups of water, then add the leaves and wait {rng.randint(2, 5)} minutes."
+        bad = rng.choice(["Maybe.", "Whatever you like.", "Who knows."])
+        turned = number % 2 == 0
+        scores = (1.0, 0.0) if turned else (0.0, 1.0)
+        made.append(Pair("own", "MIT", TEA, *((good, bad) if turned else (bad, good)), {"helpfulness": scores}))
+        safe, risky = "Sorry, I can't help with that.", f"Sure, take key {number} from the desk."
+        both = (safe, risky) if turned else (risky, safe)
+        made.append(Pair("own", "MIT", TEA, *both, {"harmlessness": scores}))
+    return made
+
+
+class TestReward:
+    async def test_it_learns_what_can_be_told_apart(self) -> None:
+        from train.judges import reward
+
+        judge = reward.fit(pairs())
+        assert judge.decides("helpfulness")
+        assert not judge.decides("humour")
+        good, bad = "First boil the water, then add the leaves.", "Who knows."
+        assert await judge.compare(ask(bad, good)) == 1
+        assert await judge.compare(ask(good, bad)) == -1
+        assert await judge.compare(ask(good, good)) == 0
+        question = ask("Sure, take the key.", "Sorry, I can't help with that.", "harmlessness")
+        assert await judge.compare(question) == 1
+
+    def test_saved_and_loaded_it_scores_the_same(self, tmp_path: Path) -> None:
+        from train.judges import reward
+
+        first, again = reward.fit(pairs(), seed=2), reward.fit(pairs(), seed=2)
+        path = tmp_path / "reward.npz"
+        first.save(path)
+        loaded = reward.build(reward.Options(kind="reward", path=path))
+        for objective in reward.OBJECTIVES:
+            answers = [pair.first for pair in pairs()[:10]]
+            told = first.scores(TEA, answers, objective)
+            assert told == loaded.scores(TEA, answers, objective) == again.scores(TEA, answers, objective)
+        assert path.stat().st_size < 2_000_000
+
+    def test_what_is_no_model_and_what_cannot_be_learnt_is_said(self, tmp_path: Path) -> None:
+        from train.judges import reward
+
+        (tmp_path / "x.npz").write_text("no")
+        with pytest.raises(DataError, match="not a fitted reward model"):
+            reward.read(tmp_path / "x.npz")
+        with pytest.raises(DataError, match="no ten pairs"):
+            reward.fit(pairs(2))
+
+
+LONG = (
+    "Water should be boiled in a kettle first. Then warm the teapot with a little of the water. "
+    "Afterwards put one spoon of leaves into the teapot for every cup, as has been said, and let it stand."
+)
+SHORT = (
+    "Boiled water from a kettle should first warm the teapot. Then put one spoon of leaves for every cup; let it stand."
+)
+
+
+class TestMeasure:
+    async def says(self, first: str, second: str, objective: str, query: str = "Tea?") -> int:
+        kind = judges.load("measure")
+        judge = kind.build(kind.Options.model_validate({"kind": "measure"}))
+        assert judge.decides(objective)
+        assert not judge.decides("humour")
+        return await judge.compare(ask(first, second, objective, query))
+
+    async def test_shorter_words_and_sentences_are_easier(self) -> None:
+        hard = (
+            "Notwithstanding considerable institutional impediments, preparation necessitates meticulous deliberation."
+        )
+        assert await self.says(hard, "Boil the water. Wait a bit. Then pour it.", "readability") == 1
+        assert await self.says(hard, "", "readability") == 0
+
+    async def test_the_shorter_version_wins_but_not_what_lost_most_of_it(self) -> None:
+        assert await self.says(LONG, SHORT, "length") == 1
+        assert await self.says(SHORT, LONG, "length") == -1
+        assert await self.says(LONG, "Boil water.", "length") == 0
+        assert await self.says(LONG, "", "length") == 0
+        assert await self.says(LONG, LONG, "length") == 0
+
+    async def test_saying_it_twice_loses(self) -> None:
+        assert await self.says(f"{SHORT} {SHORT}", SHORT, "repetition") == 1
+        assert await self.says(SHORT, "and so on " * 40, "repetition") == -1
+        assert await self.says(SHORT, LONG, "repetition") == 0
+
+    async def test_what_is_protected_must_not_be_lost(self) -> None:
+        draft = "Run `make tea` as https://example.org/tea says."
+        assert await self.says(draft, "Run it as the page says.", "protected") == -1
+        assert await self.says(draft, f"Please: {draft}", "protected") == 0
+
+    @pytest.mark.parametrize(
+        ("query", "met", "missed"),
+        [
+            ("Explain tea in one sentence.", "Tea is leaves in hot water.", "Tea is leaves. They stand in water."),
+            ("Explain tea in at most 5 words.", "Leaves in hot water.", "Tea is a drink of leaves and water."),
+            ("Explain it using at least 2 paragraphs.", "Tea.\n\nIt is hot.", "Tea. It is hot."),
+            ("Give me three tips for tea.", "1. Boil\n2. Pour\n3. Wait", "Boil, pour and wait."),
+            ("A list of 2 ideas, please", "- Green\n- Black", "- Green\n- Black\n- White"),
+            ("Answer in three bullet points", "* a\n* b\n* c", "* a\n* b"),
+            ("Say what tea is, in JSON", '```json\n{"tea": "leaves"}\n```', "tea: leaves"),
+            ("Write in all caps what tea is", "IT IS LEAVES.", "It is leaves."),
+            ("Write in lowercase what tea is", "it is leaves.", "It is leaves."),
+        ],
+    )
+    async def test_what_the_query_asks_for_is_counted(self, query: str, met: str, missed: str) -> None:
+        assert await self.says(missed, met, "instruction_following", query) == 1
+        assert await self.says(met, missed, "instruction_following", query) == -1
+        assert await self.says(missed, met, "instruction_following", "What is tea?") == 0
+
+    @given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["readability", "length", "repetition"]))
+    def test_turned_round_the_verdict_turns(self, first: str, second: str, objective: str) -> None:
+        from train.judges.measure import MEASURES
+
+        measure = MEASURES[objective]
+        assert measure(ask(first, second, objective)) == -measure(ask(second, first, objective))
+
+
+def said(n: int, objective: str = "helpfulness", source: str = "own") -> list[Labelled]:
+    rng = random.Random(5)
+    both = [rng.random() < 0.5 for _ in range(n)]
+    return [
+        Labelled(ask("no", "yes", objective) if turn else ask("yes", "no", objective), 1 if turn else -1, source)
+        for turn in both
+    ]
+
+
+class TestAgreement:
+    async def test_one_who_knows_agrees_and_one_who_guesses_is_at_chance(self) -> None:
+        [knows] = await agreement(Fixed(lambda question: 1 if question.second == "yes" else -1), said(50))
+        assert (knows.right, knows.at_chance, knows.n) == (1, False, 50)
+        [places] = await agreement(Fixed(lambda question: 1), said(200))
+        assert places.at_chance
+        [ties] = await agreement(Fixed(lambda question: 0), said(50))
+        assert (ties.right, ties.ties, ties.at_chance) == (0.5, 50, True)
+
+    async def test_one_who_is_always_wrong_is_not_trusted_either(self) -> None:
+        [wrong] = await agreement(Fixed(lambda question: -1 if question.second == "yes" else 1), said(50))
+        assert wrong.at_chance
+        assert wrong.verdict == "against people"
+
+    async def test_sources_are_told_apart_and_objectives_that_it_does_not_decide_left_out(self) -> None:
+        asked = [*said(20, source="a"), *said(10, source="b"), *said(10, "humour")]
+        told = await agreement(Fixed(lambda question: 1), asked)
+        assert [(one.source, one.n) for one in told] == [("", 30), ("a", 20), ("b", 10)]
+
+    def test_what_people_said_is_read_from_both_formats(self, tmp_path: Path) -> None:
+        path = tmp_path / "people.jsonl"
+        pair = {"source": "p", "query": "Tea?", "weak": "no", "strong": "yes", "better": ["helpfulness", "conciseness"]}
+        one = {"source": "j", "query": "Tea?", "worse": "no", "better": "yes", "objective": "helpfulness"}
+        rows = [pair, *[one] * 99, {**one, "objective": "zest"}, {**one, "worse": None}, ["x"]]
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        skipped, known = Skipped(), {"helpfulness": aim("helpfulness"), "length": aim("length")}
+        told = list(labelled(path, known, skipped))
+        assert told == list(labelled(path, known, Skipped()))
+        assert [row.question.objective.key for row in told[:3]] == ["helpfulness", "length", "helpfulness"]
+        assert all((row.question.second == "yes") == (row.better == 1) for row in told)
+        assert 30 < sum(row.better == 1 for row in told) < 70
+        assert sum(skipped.values()) == 3
+
+
+class TestTally:
+    def test_ties_count_half(self) -> None:
+        told = tally([1, 0, 0, -1], [0] * 4)
+        assert (told.win, told.tie, told.lose, told.rate) == (1, 2, 1, 0.5)
+        assert told.controlled == pytest.approx(0.5)
+
+    def test_winning_by_length_alone_is_not_winning(self) -> None:
+        rng = random.Random(1)
+        longer = [rng.gauss(25, 30) for _ in range(2000)]
+        scores = [float(rng.random() < 1 / (1 + math.exp(-2.5 * math.tanh(value / 30)))) for value in longer]
+        assert sum(scores) / len(scores) > 0.65
+        assert length_controlled(scores, longer) == pytest.approx(0.5, abs=0.05)
+
+    def test_winning_at_any_length_is(self) -> None:
+        rng = random.Random(1)
+        scores, longer = [float(rng.random() < 0.7) for _ in range(2000)], [rng.gauss(0, 30) for _ in range(2000)]
+        assert length_controlled(scores, longer) == pytest.approx(0.7, abs=0.04)
+        assert length_controlled([1.0] * 50, [7] * 50) > 0.95
+        assert length_controlled([1.0] * 50, list(range(-25, 25))) > 0.95
+
+    def test_a_rate_stands_beside_its_agreement_and_not_at_all_at_chance(self) -> None:
+        counted = tally([1, 1, 1, -1], [0] * 4)
+        good = Agreement("j", "helpfulness", "", 100, 0, 0.7, (0.6, 0.8))
+        poor = Agreement("j", "helpfulness", "", 100, 0, 0.52, (0.42, 0.62))
+        assert "0.75" in judges.row("helpfulness", "j", counted, good)
+        assert "0.70 (0.60 to 0.80), n = 100" in judges.row("helpfulness", "j", counted, good)
+        assert "0.75" not in judges.row("helpfulness", "j", counted, poor)
+        assert "at chance" in judges.row("helpfulness", "j", counted, poor)
+        assert "no people's data" in judges.row("repetition", "j", counted, None)
+
+
+class TestCommand:
+    def people(self, path: Path) -> Path:
+        rows = [
+            {"source": pair.source, "licence": "MIT", "query": "How do I make tea?", "better": list(pair.scores),
+             "weak": pair.second if won == (1.0, 0.0) else pair.first,
+             "strong": pair.first if won == (1.0, 0.0) else pair.second}
+            for pair in pairs() for won in pair.scores.values()
+        ]  # fmt: skip
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        return path
+
+    def ran(self, *words: str) -> str:
+        done = CliRunner().invoke(train, ["judge", *words])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    def test_fit_save_and_load(self, tmp_path: Path) -> None:
+        people, model = str(self.people(tmp_path / "p.jsonl")), str(tmp_path / "reward.npz")
+        fitted = self.ran("reward", "--fit", people, "--save", model, "--on", people)
+        assert "| p.jsonl | helpfulness | all | 40 | 0 | 1.000 (1.000 to 1.000) | agrees |" in fitted
+        assert self.ran("reward", "--load", model, "--on", people) == fitted
+        drawn = self.ran("reward", "--load", model, "--on", people, "--limit", "7").splitlines()[2:]
+        assert sum(int(row.split("|")[4]) for row in drawn if row) == 7
+
+    def test_a_measure_says_where_people_said_nothing(self, tmp_path: Path) -> None:
+        people = self.people(tmp_path / "p.jsonl")
+        assert "no people's data for measure" in self.ran("measure", "--on", str(people))
+
+    def test_what_a_kind_needs_is_asked_for(self, tmp_path: Path) -> None:
+        people = self.people(tmp_path / "p.jsonl")
+        done = CliRunner().invoke(train, ["judge", "llm", "--on", str(people)])
+        assert done.exit_code == 2
+        assert "base_url" in done.output
+
+
+@pytest.mark.parametrize("kind", judges.kinds())
+def test_every_kind_has_frozen_options_and_builds_a_judge(kind: str, tmp_path: Path) -> None:
+    from train.judges import reward
+
+    reward.fit(pairs(10)).save(tmp_path / "r.npz")
+    known = {"base_url": "http://127.0.0.1:1/v1", "model": "j", "path": tmp_path / "r.npz"}
+    options = judges.load(kind).Options
+    made = options.model_validate({"kind": kind, **{key: known[key] for key in known if key in options.model_fields}})
+    with pytest.raises(ValueError, match="frozen"):
+        made.kind = "other"
+    judge = judges.load(kind).build(made)
+    assert judge.name
+    assert isinstance(judge.decides("helpfulness"), bool)

@@ -1,0 +1,278 @@
+"""Judges, one file each: which of two answers is better, toward one objective; and how far each judge is to be trusted.
+
+A file has `Options` (its configuration) and `build`, which makes the judge. Its name is the judge's
+`kind`. A judge's word counts only as far as it agrees with people: `agreement` measures that, and
+`row` prints no win rate without it. Knows nothing of correctors.
+"""
+
+import asyncio
+import importlib
+import math
+import pkgutil
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from corrector.objectives import Objective
+from corrector.strictyaml import Strict
+from corrector.templates import Turn
+from train.intervals import bootstrap
+from train.readers import Skipped, conversation
+from train.rows import numbered
+
+# What people were asked in the data, where it is an objective of ours under another name, or next to one.
+ASKED_AS = {"conciseness": "length", "clarity": "readability"}
+RIDGE = 0.02  # keeps the length regression finite where one side wins always
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which of two answers to one conversation is better, toward one objective?"""
+
+    context: tuple[Turn, ...]
+    first: str
+    second: str
+    objective: Objective
+
+
+class JudgeOptions(Strict):
+    """What every judge's options have."""
+
+    kind: str
+
+
+class Judge(Protocol):
+    name: str
+
+    def decides(self, objective: str) -> bool:
+        """Can it say anything on the objective of this key?"""
+
+    async def compare(self, question: Question) -> int:
+        """1: the second answer is better; -1: the first is; 0: a tie."""
+
+    async def aclose(self) -> None: ...
+
+
+class Kind(Protocol):
+    Options: type[JudgeOptions]
+
+    def build(self, options: Any) -> Judge: ...
+
+
+def kinds() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def load(kind: str) -> Kind:
+    """The kind of judge of that name, one of `kinds()`."""
+    return cast(Kind, cast(Any, importlib.import_module(f"{__name__}.{kind}")))
+
+
+async def compare_all(
+    judge: Judge, questions: Sequence[Question], in_flight: int = 16, progress: Callable[[], None] = lambda: None
+) -> list[int]:
+    """What the judge says to each, in their order."""
+    places = asyncio.Semaphore(in_flight)
+
+    async def one(question: Question) -> int:
+        async with places:
+            said = await judge.compare(question)
+        progress()
+        return said
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one(question)) for question in questions]
+    return [task.result() for task in tasks]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A question, and what people said to it: 1 or -1."""
+
+    question: Question
+    better: int
+    source: str
+
+
+def labelled(path: Path, known: Mapping[str, Objective], skipped: Skipped, seed: int = 1) -> Iterator[Labelled]:
+    """What people said: `query, worse, better, objective`, or normalised pairs (`query, weak, strong, better`).
+
+    The better answer stands first or second by chance, so that a judge who prefers a place gains nothing.
+    """
+    rng = random.Random(f"{seed} {path.name}")  # noqa: S311 - a sample, not a secret
+    for number, told in numbered(path):
+        if not isinstance(told, dict):
+            skipped.note("not a JSON object", path, number)
+            continue
+        pair = "strong" in told
+        worse, better = (told.get("weak"), told.get("strong")) if pair else (told.get("worse"), told.get("better"))
+        named = told.get("better") if pair else [told.get("objective")]
+        if not isinstance(worse, str) or not isinstance(better, str) or not isinstance(named, list):
+            skipped.note("an answer or the objective is missing", path, number)
+            continue
+        for name in map(str, named):
+            key = ASKED_AS.get(name, name)
+            second = rng.random() < 0.5
+            if key not in known:
+                skipped.note(f"no description for {name}", path, number)
+                continue
+            first, last = (worse, better) if second else (better, worse)
+            question = Question(conversation(str(told.get("query") or "")), first, last, known[key])
+            yield Labelled(question, 1 if second else -1, str(told.get("source")))
+
+
+def sample(asked: Iterable[Labelled], limit: int | None, seed: int = 1) -> list[Labelled]:
+    listed = list(asked)
+    if limit is None or limit >= len(listed):
+        return listed
+    return random.Random(seed).sample(listed, limit)  # noqa: S311 - a sample, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """`right`: share of the questions in which judge and people say the same; a judge's tie counts one half.
+
+    `interval`: 95%. `source` is empty where all sources are together.
+    """
+
+    judge: str
+    objective: str
+    source: str
+    n: int
+    ties: int
+    right: float
+    interval: tuple[float, float]
+
+    @property
+    def at_chance(self) -> bool:
+        """Not better than a coin, as far as these questions can tell; a judge that is worse than one is no better."""
+        return self.interval[0] <= 0.5
+
+    @property
+    def verdict(self) -> str:
+        if not self.at_chance:
+            return "agrees"
+        return "against people" if self.interval[1] < 0.5 else "at chance"
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        return f"{self.verdict}: {self.right:.2f} ({low:.2f} to {high:.2f}), n = {self.n}"
+
+
+async def agreement(
+    judge: Judge,
+    asked: Iterable[Labelled],
+    in_flight: int = 16,
+    seed: int = 1,
+    progress: Callable[[], None] = lambda: None,
+) -> list[Agreement]:
+    """Of each objective that the judge decides: all sources together, then each where there are several."""
+    some = [one for one in asked if judge.decides(one.question.objective.key)]
+    said = await compare_all(judge, [one.question for one in some], in_flight, progress)
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for one, answer in zip(some, said, strict=True):
+        scores[one.question.objective.key][one.source].append((1 + answer * one.better) / 2)
+    told = []
+    for objective, by_source in scores.items():
+        groups = {"": [score for listed in by_source.values() for score in listed]}
+        groups |= by_source if len(by_source) > 1 else {}
+        for source, listed in groups.items():
+            right, interval = sum(listed) / len(listed), bootstrap(listed, seed)
+            told.append(Agreement(judge.name, objective, source, len(listed), listed.count(0.5), right, interval))
+    return told
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """`rate`: wins, and ties as half, of all; `interval`: 95%. `controlled`: the rate at equal length."""
+
+    win: int
+    tie: int
+    lose: int
+    rate: float
+    interval: tuple[float, float]
+    controlled: float
+
+
+def tally(said: Sequence[int], longer: Sequence[float], seed: int = 1) -> Tally:
+    """From what a judge said (1 is a win), at least once; `longer`: by so many words was the side that 1 stands for."""
+    scores = [(1 + answer) / 2 for answer in said]
+    rate = sum(scores) / len(scores)
+    controlled = length_controlled(scores, longer)
+    return Tally(said.count(1), said.count(0), said.count(-1), rate, bootstrap(scores, seed), controlled)
+
+
+def length_controlled(scores: Sequence[float], longer: Sequence[float], rounds: int = 50) -> float:
+    """The win rate that would be if both answers had the same length (Dubois et al. 2024, arXiv 2404.04475).
+
+    A logistic regression of the score (0, 1/2, 1) on an intercept and the tanh of the length difference
+    over its standard deviation; what it predicts at difference 0. Simplified: AlpacaEval 2 also has a
+    term for each instruction's difficulty, taken from all models that it ever ranked; there is none
+    here. Lengths in words. A small ridge keeps the weights finite. Where length and winning cannot be
+    told apart, the answer lies between the raw rate and one half.
+    """
+    spread = math.sqrt(sum(value * value for value in longer) / len(longer) - (sum(longer) / len(longer)) ** 2)
+    lengths = [math.tanh(value / spread) if spread > 1e-9 else 0.0 for value in longer]
+    ours = by_length = 0.0
+    for _ in range(rounds):  # Newton's method, for two weights
+        gradient, curve = [-RIDGE * ours, -RIDGE * by_length], [RIDGE, 0.0, RIDGE]
+        for score, length in zip(scores, lengths, strict=True):
+            likely = _logistic(ours + by_length * length)
+            gradient[0] += score - likely
+            gradient[1] += (score - likely) * length
+            weight = likely * (1 - likely)
+            curve = [curve[0] + weight, curve[1] + weight * length, curve[2] + weight * length * length]
+        determinant = curve[0] * curve[2] - curve[1] ** 2
+        step = (curve[2] * gradient[0] - curve[1] * gradient[1]) / determinant
+        step_by_length = (curve[0] * gradient[1] - curve[1] * gradient[0]) / determinant
+        longest = max(1.0, abs(step), abs(step_by_length))  # no step beyond 1: far out the curve is flat
+        ours, by_length = ours + step / longest, by_length + step_by_length / longest
+        if abs(step) + abs(step_by_length) < 1e-9:
+            break
+    return _logistic(ours)
+
+
+HEADING = (
+    "| objective | judge | win | tie | lose | win rate, 95% | at equal length | the judge agrees with people |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+)
+
+
+def row(objective: str, judge: str, counted: Tally, people: Agreement | None) -> str:
+    """A win rate beside its judge's agreement with people; a judge at chance decides nothing, and no rate stands."""
+    if people is not None and people.at_chance:
+        return f"| {objective} | {judge} | | | | at chance | at chance | {people} |\n"
+    (low, high), told = counted.interval, people or "no people's data"
+    return (
+        f"| {objective} | {judge} | {counted.win} | {counted.tie} | {counted.lose} "
+        f"| {counted.rate:.2f} ({low:.2f} to {high:.2f}) | {counted.controlled:.2f} | {told} |\n"
+    )
+
+
+async def report(judge: Judge, asked: Mapping[str, Sequence[Labelled]], in_flight: int = 16, seed: int = 1) -> str:
+    """A Markdown table: by file, how far the judge agrees with people. Closes the judge."""
+    rows = [
+        "| file | objective | source | n | ties | agrees with people, 95% | |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    try:
+        for file, some in asked.items():
+            told = await agreement(judge, some, in_flight, seed)
+            for one in told:
+                low, high = one.interval
+                rows.append(
+                    f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
+                    f"| {one.right:.3f} ({low:.3f} to {high:.3f}) | {one.verdict} |"
+                )
+            if not told:
+                rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
+    finally:
+        await judge.aclose()
+    return "\n".join(rows) + "\n"
+
+
+def _logistic(value: float) -> float:
+    return 1 / (1 + math.exp(-max(-500.0, min(500.0, value))))
