@@ -188,8 +188,9 @@ class Corrector:
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            async for piece in self._checked(part, core, self._generate(prompt, limit, usage), usage):
-                ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
+            made = _unquoted(self._generate(prompt, limit, usage), joiner)
+            async for piece in self._checked(part, core, made, usage):
+                ready += restorer.feed(piece)
                 if task.live and part.written.strip() and ready:
                     part.sent += ready
                     yield ready
@@ -232,6 +233,8 @@ class Corrector:
                 held = held[cut:]
         held = held.rstrip()
         self._no_leak(core, part.written[-HOLD_CHARS:] + held)
+        if any(said not in part.written + held for said in self._quoting.imitations(core)):
+            raise _Fault("protected_span_lost")  # whoever writes of `</s>` means it
         _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
         part.written += held
         yield held
@@ -243,7 +246,7 @@ class Corrector:
 
     @staticmethod
     def _original(part: _Part, spans: tuple[str, ...], restored: int) -> str:
-        """The draft in place of the correction: all of it, or from where what was sent leaves off."""
+        """The draft in place of the correction: all of it, or from where what was sent leaves off, skipping nothing."""
         if not part.sent:
             return _restored(part.masked, spans)
         part.resumed_at = len(part.sent)
@@ -255,9 +258,13 @@ class Corrector:
                 end = match.start()
                 break
         since = protect.PLACEHOLDER.split(part.written)[-1]
-        start += segments.aligned_end(part.masked[start:end], since)
-        rest = _restored(part.masked[start:], spans).lstrip("\n")
-        return f"\n\n{rest}" if rest.strip() else ""
+        come, seamless = segments.resumed(part.masked[start:end], since)
+        rest = _restored(part.masked[start + come :], spans)
+        if not rest.strip():
+            return ""
+        if seamless:
+            return rest.lstrip(" ") if part.sent[-1:].isspace() else rest
+        return "\n\n" + rest.lstrip()
 
     async def _generate(self, prompt: Prompt, max_tokens: int, usage: _Usage) -> AsyncIterator[str]:
         """The engine's text as it comes. Raises `WireError`; `_ContextTooLong` before any text."""
@@ -344,6 +351,11 @@ def _as_text(prompt: Prompt) -> str:
 
 def _failure(error: WireError) -> str:
     return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"
+
+
+async def _unquoted(pieces: AsyncIterator[str], joiner: str) -> AsyncIterator[str]:
+    async for piece in pieces:
+        yield piece.replace(joiner, "") if joiner else piece
 
 
 async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:

@@ -16,6 +16,8 @@ from corrector.strictyaml import ConfigError, Source, Strict, nearest
 
 Mode = Literal["full", "shadow", "off"]
 
+MAX_OBJECTIVES = 32  # that apply to one request: a corrector's prompt is no book
+
 
 class Objective(Strict):
     """What a correction should aim for, in one sentence: the corrector reads the text, not the key."""
@@ -134,6 +136,8 @@ def _objective(source: Source, key: str) -> Objective:
     if isinstance(value, str):
         value = {"name": key.replace("_", " ").replace("-", " ").capitalize(), "description": value}
     written = source.parse(_Written, value, "objectives", key)
+    if not written.description.strip() or not written.name.strip():
+        raise source.error("name and description must not be empty", "objectives", key)
     if "\n" in written.description.strip() or "\n" in written.name:
         raise source.error("name and description must be one line each", "objectives", key)
     return Objective(key=key, name=written.name, description=written.description.strip())
@@ -146,7 +150,7 @@ def _set(source: Source, name: str, objectives: Mapping[str, Objective]) -> tupl
     if not isinstance(value, list):
         raise source.error(f"the set {name!r} must be a list of objectives", "sets", name)
     for index, key in enumerate(value):
-        if key not in objectives:
+        if not isinstance(key, str) or key not in objectives:
             raise source.error(f"unknown objective {key!r}{nearest(str(key), objectives)}", "sets", name, index)
     return tuple(value)
 
@@ -167,12 +171,20 @@ def _check_tenant(
             if key not in known:
                 hint = nearest(key, known)
                 raise source.error(f"unknown objective or set {key!r}{hint}", "tenants", name, field, index)
+    asked = {aim for key in (*_listed(tenant.objectives), *tenant.required) for aim in sets.get(key, (key,))}
+    if len(asked) > MAX_OBJECTIVES:
+        message = f"{len(asked)} objectives would apply to each request; {MAX_OBJECTIVES} at most can"
+        raise source.error(message, "tenants", name, "objectives")
     if tenant.required and tenant.mode != "full":
         raise source.error("a tenant with `required` objectives must have `mode: full`", "tenants", name, "mode")
     if tenant.keys != "none" and not tenant.keys:
         raise source.error(
             "`keys` is empty: nobody could call; write `keys: none` for anybody", "tenants", name, "keys"
         )
+
+
+def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else names
 
 
 def _digests(source: Source, tenants: Mapping[str, Tenant]) -> dict[bytes, str]:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable
 
 _JOINERS = ("\u2060", "\u200b", "\u200d", "\ufeff", "\u2063")
-# Special tokens of the model families in use: ChatML, Llama 2 and 3, Gemma, Mistral, GPT-2, DeepSeek.
+# Special tokens of the model families in use: ChatML, Llama 2 and 3, Gemma, Mistral, GPT-2, DeepSeek, SmolLM2 (whose
+# `<file_sep>`, `<empty_output>` and `<repo_name>` are of a form that others share); and the turns of a transcript.
 _SPECIAL = (
-    r"<\|[^|<>\n]{1,40}\|>|<｜[^<>\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk)>"
-    r"|\[/?INST\]|<</?SYS>>|</?(?:start|end)_of_turn>"
+    r"<\|[^|<>\n]{1,40}\|>|<｜[^<>\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk|mask|filename|reponame)>"
+    r"|\[/?INST\]|<</?SYS>>|</?[a-z]+(?:_[a-z]+){1,4}>"
+    r"|(?<![^\n])(?:Human|Assistant)[ \t]*:"
 )
 
 
@@ -31,6 +33,10 @@ class Quoting:
         """Breaks every imitation up; with a space where no joiner is free, which `replace` cannot take out again."""
         mark = joiner or " "
         return self._pattern.sub(lambda match: match.group()[0] + mark + match.group()[1:], text)
+
+    def imitations(self, text: str) -> list[str]:
+        """Every imitation of structure in the text."""
+        return [match.group() for match in self._pattern.finditer(text)]
 
     def imitates(self, text: str) -> str | None:
         """The first imitation of structure in the text, if any."""

@@ -67,18 +67,21 @@ def shorten(text: str, size: int) -> str:
     return f"{head}\n[...]\n{tail}"
 
 
-def aligned_end(draft: str, written: str) -> int:
-    """How far into the draft a partly written correction has come, in characters.
+def resumed(draft: str, written: str) -> tuple[int, bool]:
+    """How far into the draft a partly written correction has come, in characters; and may the rest follow as it is?
 
-    The last run of three words of the correction that stands in the draft too, rounded up to the
-    next border of a sentence or line; 0 where nothing matches.
+    To the end of the last three words of the correction that stand in the draft too, and once only. If
+    the correction went on in other words, then back to the start of that sentence: better twice than
+    not at all. 0 where nothing matches.
     """
     words = written.split()[-60:]
     for last in range(len(words), 2, -1):
-        run = r"\s+".join(re.escape(word) for word in words[last - 3 : last])
+        run = r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
         matches = list(re.finditer(run, draft))
         if len(matches) == 1:
             end = matches[0].end()
-            border = re.compile(r"[.!?…。！？][\"')\]]*(?:\s+|\Z)|\n|\Z").search(draft, max(0, end - 1))
-            return border.end() if border else end
-    return 0
+            if last == len(words):
+                return end, True
+            borders = [match for border in _BORDERS[1:3] for match in border.finditer(draft)]
+            return max((border.end() for border in borders if border.start() < end), default=0), False
+    return 0, False

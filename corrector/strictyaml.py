@@ -87,6 +87,8 @@ class Source:
             raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
             raise ConfigError(path, 1, "nested too deeply") from None
+        except (ValueError, TypeError) as error:  # a date that is none, a number that YAML cannot hold
+            raise ConfigError(path, 1, f"not valid YAML: {error}") from None
         finally:
             loader.dispose()
 
@@ -113,6 +115,8 @@ class Source:
         """The mapping at the path; an absent or empty one is {}."""
         value = self.data
         for step in steps:
+            if value is not None and not isinstance(value, dict):
+                break  # told below
             value = (value or {}).get(step)
         if value is None:
             return {}

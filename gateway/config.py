@@ -85,7 +85,7 @@ def _corrector(source: Source, name: str) -> CorrectorSpec:
 
 def _engine(source: Source, value: Any, *steps: str) -> EngineOptions:
     kind = value.get("kind") if isinstance(value, dict) else None
-    if kind not in engines.kinds():
+    if not isinstance(kind, str) or kind not in engines.kinds():
         hint = nearest(str(kind), engines.kinds()) if kind else f"; known: {', '.join(engines.kinds())}"
         raise source.error(f"unknown engine kind {kind!r}{hint}", *steps, "kind")
     return source.parse(engines.load(kind).Options, value, *steps)
@@ -95,7 +95,7 @@ def _policy(source: Source, name: str, correctors: Mapping[str, CorrectorSpec]) 
     steps = ("policies", name)
     value = dict(source.mapping(*steps))
     kind = value.get("kind")
-    if kind not in upstreams.kinds():
+    if not isinstance(kind, str) or kind not in upstreams.kinds():
         hint = nearest(str(kind), upstreams.kinds()) if kind else f"; known: {', '.join(upstreams.kinds())}"
         raise source.error(f"unknown policy kind {kind!r}{hint}", *steps, "kind")
     if "engine" in value:

@@ -138,7 +138,7 @@ class Pipeline:
         corrector = snapshot.correctors[todo.corrector]
         record.corrector = todo.corrector
         if todo.mode == "shadow":
-            return await self._shadow(reply, todo, corrector, request, record)
+            return await self._shadow(reply, snapshot, todo, request, record)
         if not request.stream:
             return await self._correct_reply(reply, todo, corrector, request, record)
         record.status = 200
@@ -193,31 +193,31 @@ class Pipeline:
             reply.close()
 
     async def _shadow(
-        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+        self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> Answer:
         """The draft as it is; what its correction would have been goes to the log and the metrics."""
         record.verdict, record.reason, record.status = "skipped", "shadow", 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         if request.stream:
-            stream = self._shadow_stream(reply, todo, corrector, request, record)
+            stream = self._shadow_stream(reply, snapshot, todo, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         body = await replies.whole(reply, record)
         texts = [exchange.message_text(choice.get("message") or {}) for choice in body["choices"]]
-        self._correct_in_shadow(texts, todo, corrector, request, record)
+        self._correct_in_shadow(texts, snapshot, todo, request, record)
         headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
         return Answer(200, headers, dumps(_told(body, todo, record)))
 
     async def _shadow_stream(
-        self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+        self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
         async for chunk in self._relay_told(reply, todo, request, record, held):
             yield chunk
         if record.error is None:
-            self._correct_in_shadow([choice.text for choice in held.choices.values()], todo, corrector, request, record)
+            self._correct_in_shadow([choice.text for choice in held.choices.values()], snapshot, todo, request, record)
 
     def _correct_in_shadow(
-        self, texts: list[str], todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
+        self, texts: list[str], snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> None:
         counted = self._metrics.shadow
         if len(self._shadows) >= self._max_shadows:  # nobody waits for one: it must not become a growing queue
@@ -226,7 +226,8 @@ class Pipeline:
 
         async def correct() -> None:
             for text in texts:
-                told = await whole(corrector, _task(request, todo, text, live=False, keep=True))
+                task = _task(request, todo, _draft(text, todo)[1], live=False, keep=True)
+                told = await whole(snapshot.correctors[todo.corrector], task)
                 reason = first_reason(told.reason)
                 counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
                 self._log.info(
@@ -242,6 +243,7 @@ class Pipeline:
                 )
 
         task = asyncio.create_task(correct())
+        snapshot.hold(task)  # the request that it belongs to has ended long before
         self._shadows.add(task)
         task.add_done_callback(self._shadows.discard)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 from urllib.parse import unquote
 
-from corrector.objectives import Mode, Objective, Objectives, Tenant
+from corrector.objectives import MAX_OBJECTIVES, Mode, Objective, Objectives, Tenant
 from corrector.quoting import Quoting
 from corrector.templates import load, names
 from gateway.config import Config
@@ -20,7 +20,6 @@ from gateway.upstreams import PolicyOptions
 
 MAX_DEFINED = 8
 MAX_DESCRIPTION = 500
-MAX_OBJECTIVES = 32
 _UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # not Cf: Persian and emoji need their joiners
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ways to ask for output that a rewriting would break: OpenAI's, vLLM's and llama.cpp's.

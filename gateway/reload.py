@@ -31,22 +31,21 @@ ENGINE_PATIENCE_S = 60.0
 _Signature = tuple[tuple[int, int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """The configuration in force, and the clients that it names."""
+    """A configuration, the clients that it names, and the tasks that answer by it."""
 
     config: Config
     upstreams: Mapping[str, Upstream]
     correctors: Mapping[str, Corrector]
     endpoints: Mapping[str, Endpoint]
-
-
-@dataclass(slots=True)
-class _Held:
-    """A snapshot, and the requests (their tasks) that answer by it."""
-
-    snapshot: Snapshot
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
+
+    def hold(self, task: asyncio.Task[Any] | None) -> None:
+        """Keep the clients and engines at least until the task has ended."""
+        if task is not None and task not in self.tasks:
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
 
 
 class Reloader:
@@ -69,7 +68,7 @@ class Reloader:
         self._supervisor = supervisor
         self._metrics = metrics
         self._log = log
-        self._live: list[_Held] = []  # the one in force is the last; before it, those that requests still use
+        self._live: list[Snapshot] = []  # the one in force is the last; before it, those that requests still use
         self._coming: Config | None = None  # its engines are being started
         self._seen: _Signature = ()
         self._reload: asyncio.Task[None] | None = None
@@ -83,7 +82,7 @@ class Reloader:
         self._seen = self._signature()
         config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
         await self._engines_up(config)
-        self._live.append(_Held(build(config, None, self._run_dir)))
+        self._live.append(build(config, None, self._run_dir))
         self._watch = asyncio.create_task(self._look_now_and_then())
 
     async def current(self) -> Snapshot:
@@ -92,24 +91,21 @@ class Reloader:
         Its clients and engines stay at least until the task that asks has ended.
         """
         await self._look()
-        held, task = self._live[-1], asyncio.current_task()
-        if task is not None and task not in held.tasks:
-            held.tasks.add(task)
-            task.add_done_callback(held.tasks.discard)
-        return held.snapshot
+        self.snapshot.hold(asyncio.current_task())
+        return self.snapshot
 
     @property
     def snapshot(self) -> Snapshot:
         """The one in force, for a look; who calls its clients asks for the `current()` one."""
-        return self._live[-1].snapshot
+        return self._live[-1]
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._watch, self._reload, *self._retired) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for held in self._live:
-            await _close(held.snapshot, ())
+        for snapshot in self._live:
+            await _close(snapshot, ())
         if self._supervisor is not None:
             await self._supervisor.aclose()
 
@@ -152,6 +148,10 @@ class Reloader:
             except ConfigError as error:
                 self._reject(str(error))
                 return
+            except Exception as error:  # whatever it is: the last good configuration stays, and somebody hears of it
+                self._log.exception("reload.unexpected")
+                self._reject(f"{self._paths[0]}, {self._paths[1]}: unexpected {type(error).__name__}")
+                return
             self._coming = config
             up = await self._engines_up(config)
             self._coming = None
@@ -160,13 +160,13 @@ class Reloader:
                 await self._retain_engines()
                 return
             before = self._live[-1]
-            self._live.append(_Held(build(config, before.snapshot, self._run_dir)))
+            self._live.append(build(config, before, self._run_dir))
             self.last_error = None
             self._metrics.reloads.labels("applied").inc()
             self._log.info(
                 "reload.applied",
                 took_ms=round((time.perf_counter() - started) * 1000, 1),
-                changed=changes(before.snapshot.config, config),
+                changed=changes(before.config, config),
             )
             self._retired = [task for task in self._retired if not task.done()]
             self._retired.append(asyncio.create_task(self._retire(before)))
@@ -191,18 +191,18 @@ class Reloader:
             await asyncio.sleep(0.05)
         return up
 
-    async def _retire(self, before: _Held) -> None:
+    async def _retire(self, before: Snapshot) -> None:
         """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""
-        await asyncio.sleep(before.snapshot.config.server.drain_s)
+        await asyncio.sleep(before.config.server.drain_s)
         while before.tasks:
             await asyncio.wait(before.tasks)
         self._live.remove(before)
-        await _close(before.snapshot, [held.snapshot for held in self._live])
+        await _close(before, self._live)
         await self._retain_engines()
 
     async def _retain_engines(self) -> None:
         if self._supervisor is not None:
-            configs = [held.snapshot.config for held in self._live]
+            configs = [snapshot.config for snapshot in self._live]
             if self._coming is not None:
                 configs.append(self._coming)
             await self._supervisor.retain(options for config in configs for options in config.engines())

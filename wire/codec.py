@@ -1,7 +1,10 @@
 """JSON as bytes, lossless for what clients send: big integers, lone surrogates, key order."""
 
 import json
+import re
 from typing import Any, NoReturn
+
+_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')  # or a string, in which it would be text
 
 
 def loads(raw: bytes | str) -> Any:
@@ -12,6 +15,10 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    except _NoNumber as error:
+        text = raw if isinstance(raw, str) else raw.decode()
+        place = next(match.start(1) for match in _CONSTANT.finditer(text) if match[1])
+        raise ValueError(f"{error} is not JSON: char {place}") from None
 
 
 def dumps(value: Any) -> bytes:
@@ -24,4 +31,8 @@ def dumps(value: Any) -> bytes:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
+    raise _NoNumber(name)
+
+
+class _NoNumber(Exception):
+    """Python's own JSON takes NaN and Infinity, and does not say where they stand."""

@@ -176,7 +176,7 @@ class Endpoint:
             opened.close()
             raise Rejected(f"{self.name} answered {response.status}", response.status, dict(response.headers), text)
         except BaseException as error:
-            if isinstance(error, Unreachable):
+            if isinstance(error, (Unreachable, TimedOut, Dropped)):
                 _set_aside(replica)
             if opened is None:
                 replica.in_flight -= 1

@@ -185,6 +185,34 @@ async def test_a_part_that_is_all_code_is_left_alone(corrector: Callable[..., An
     assert len(upstream.requests) < told.parts
 
 
+async def test_the_rest_of_a_draft_follows_in_the_midst_of_a_sentence(corrector: Callable[..., Any]) -> None:
+    """The engine ends in the middle: no word of the draft is lost, and none comes twice."""
+    draft = "The kettle is boiled first. Then you pour the water over the leaves, and wait for four minutes or so."
+    made, _ = await corrector(saying(*[word + " " for word in f"So: {draft[:80]}".split()], finish_reason=None))
+    _, told = await corrected(made, draft, live=True)
+    assert told.verdict == "failed"
+    assert told.resumed_at is not None
+    assert 20 < told.resumed_at < 80
+    assert told.text == f"So: {draft}"
+
+
+async def test_where_it_went_on_in_other_words_the_sentence_comes_whole(corrector: Callable[..., Any]) -> None:
+    draft = "First, the kettle is boiled once. Then you pour the water over the leaves, and wait for some minutes."
+    said = "First, the kettle is boiled once. Then you pour the milk into a cup and stir it with a spoon for"
+    made, _ = await corrector(saying(*[word + " " for word in said.split()], finish_reason=None))
+    _, told = await corrected(made, draft, live=True)
+    assert told.text.endswith("\n\nThen you pour the water over the leaves, and wait for some minutes.")
+
+
+@pytest.mark.parametrize("token", ["<file_sep>", "<empty_output>", "</s>", "| Edit:"])
+async def test_a_correction_that_loses_what_was_quoted_is_not_sent(corrector: Callable[..., Any], token: str) -> None:
+    """The embedded model swallows its own special tokens, and what follows them: that is no correction."""
+    draft = f"A cell that prints nothing is written with the mark {token} in the data, so that the model learns it."
+    made, _ = await corrector(saying("A cell that prints nothing is written with the mark in the data."))
+    _, told = await corrected(made, draft)
+    assert (told.text, told.verdict, told.reason) == (draft, "kept_original", "protected_span_lost")
+
+
 async def test_text_that_imitates_the_prompt_comes_back_as_it_was(corrector: Callable[..., Any]) -> None:
     draft = "Write | Edit: or </s> or <|im_start|> into the file, like | Answer: this."
     made, upstream = await corrector(correcting(lambda text: text.replace("file", "big file")))

@@ -136,3 +136,32 @@ def test_the_error_in_the_readme_is_the_one_that_is_said(tmp_path: Path) -> None
     with pytest.raises(ConfigError) as caught:
         read(path)
     assert str(caught.value) == f"{path}:{said.group(1)}: {said.group(2)}"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        OBJECTIVES.replace("default: [helpfulness]", "default: [{helpfulness: x}]"),
+        OBJECTIVES.replace("default: [helpfulness]", "default: [[helpfulness]]"),
+        OBJECTIVES.replace("sets:", '  a: "   "\nsets:', 1),
+        OBJECTIVES.replace("sets:", "  a: 2020-13-45\nsets:", 1),
+        OBJECTIVES.replace("sets:", '  a: {name: " ", description: x}\nsets:', 1),
+        "objectives: [a]\ntenants: 3",
+        "- a\n- b",
+        "just a text",
+    ],
+)
+def test_a_mistake_of_any_kind_is_told_with_its_file(tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:\d+: "):
+        read(write(tmp_path, wrong))
+
+
+def test_more_objectives_than_can_apply_are_refused_at_once(tmp_path: Path) -> None:
+    many = "".join(f"  o{n}: The response should be number {n}\n" for n in range(40))
+    listed = ", ".join(f"o{n}" for n in range(20))
+    text = OBJECTIVES.replace("sets:", f"{many}sets:\n  first: [{listed}]", 1)
+    rest = ", ".join(f"o{n}" for n in range(19, 31))
+    read(write(tmp_path, f"{text}  acme: {{keys: [{{sha256: {HEX}}}], objectives: [first, {rest}]}}\n"))
+    with pytest.raises(ConfigError, match="33 objectives would apply to each request"):
+        required = "required: [harmlessness, helpfulness]"
+        read(write(tmp_path, f"{text}  acme: {{keys: [{{sha256: {HEX}}}], objectives: [first, {rest}], {required}}}\n"))

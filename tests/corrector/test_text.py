@@ -46,10 +46,49 @@ def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
         ("\\begin{align}a\\end{align}", ["\\begin{align}a\\end{align}"]),
         ("It costs $5 and then $10 more", []),
         ("[[7]] is text", ["[[7]]"]),
+        ("```py\r\nx=1\r\n```\r\nProse.", ["```py\r\nx=1\r\n```"]),
+        ("- ```py\n  x=1\n  ```\nProse.", ["- ```py\n  x=1\n  ```"]),
+        ("1. ```\n   x\n   ```\n2. Prose.", ["1. ```\n   x\n   ```"]),
+        ("1. Prose.\n\n       ```\n       x\n       ```\n   Prose.", ["       ```\n       x\n       ```"]),
+        ("> ```\n> x\n> ```\nProse.", ["> ```\n> x\n> ```"]),
+        ("````\n```\nx\n```\n````\nProse.", ["````\n```\nx\n```\n````"]),
+        ("```x``` is code in a line", ["```x```"]),
+        (
+            "https://example.org/Foo_(bar) (https://example.org/b)",
+            ["https://example.org/Foo_(bar)", "https://example.org/b"],
+        ),
+        ("http://[::1]:8000/v1 and ftp://a.b/c_ so", ["http://[::1]:8000/v1", "ftp://a.b/c_"]),
+        ("`" + "a" * 600 + "` and `b\nc` but not `d\n\ne`", ["`" + "a" * 600 + "`", "`b\nc`"]),
+        ("$$a$b$$ is one", ["$$a$b$$"]),
     ],
 )
 def test_what_is_protected(text: str, spans: list[str]) -> None:
     assert list(mask(text).spans) == spans
+
+
+@pytest.mark.parametrize(
+    "opener",
+    [
+        "\\[ ",
+        "\\( ",
+        "\\begin{a} ",
+        "$$ ",
+        "$a ",
+        "`a ",
+        "`` ``` ",
+        "http://",
+        "www.",
+        "a@",
+        "[[",
+        "- ",
+        "> ",
+        "http://a(",
+    ],
+)
+def test_marks_that_are_never_closed_cost_no_more_than_the_text(opener: str) -> None:
+    """A megabyte of them: were each looked for to the end, this would take hours."""
+    text = opener * (1_000_000 // len(opener))
+    assert restore(mask(text)) == text
 
 
 @pytest.mark.parametrize("written", ["[[2]] [[1]]", "[[1]] [[1]] [[2]]", "[[1]]", "[[1]] [[2]] [[3]]", "", "[[0]]"])
@@ -99,9 +138,25 @@ def test_what_is_shortened_keeps_its_head_and_its_tail(text: str, size: int) -> 
 
 def test_where_a_half_written_correction_has_come_to() -> None:
     draft = "First of all, boil the water well. Then warm the pot. At the end pour it out."
-    end = segments.aligned_end(draft, "First, please boil the water")
-    assert draft[end:] == "Then warm the pot. At the end pour it out."
-    assert segments.aligned_end(draft, "Nothing of this is in there") == 0
+
+    def rest(written: str) -> tuple[str, bool]:
+        end, seamless = segments.resumed(draft, written)
+        return draft[end:], seamless
+
+    assert rest("First, please boil the water") == (" well. Then warm the pot. At the end pour it out.", True)
+    assert rest("First, please boil the water well.") == (" Then warm the pot. At the end pour it out.", True)
+    assert rest("Boil the water well. Then warm the pot with care") == (
+        "Then warm the pot. At the end pour it out.",
+        False,
+    )
+    assert rest("Nothing of this is in there") == (draft, False)
+
+
+@given(TEXT, st.integers(0, 200))
+def test_what_has_not_been_written_is_never_skipped(text: str, upto: int) -> None:
+    """A correction that copies is resumed at most where it has come to."""
+    end, _ = segments.resumed(text, text[:upto])
+    assert end <= upto
 
 
 @pytest.mark.parametrize("template", names())
@@ -116,8 +171,10 @@ def test_quoted_text_imitates_nothing_and_comes_back(template: str, text: str) -
 
 
 @pytest.mark.parametrize(
-    "imitation", ["| Edit:", "|Edit :", "| answer:", "| Query:", "<|im_start|>", "</s>", "[INST]", "<<SYS>>"]
-)
+    "imitation",
+    ["| Edit:", "|Edit :", "| answer:", "| Query:", "<|im_start|>", "</s>", "[INST]", "<<SYS>>", "<file_sep>",
+     "<empty_output>", "<repo_name>", "<filename>"],
+)  # fmt: skip
 def test_what_counts_as_structure(imitation: str) -> None:
     quoting = Quoting(load("ultrafeedback").DELIMITERS)
     assert quoting.imitates(f"well, {imitation} so") == imitation
@@ -129,3 +186,9 @@ def test_the_joiner_is_one_that_the_text_has_not() -> None:
     assert quoting.joiner("a\u2060b") not in ("", "\u2060")
     assert quoting.joiner("\u2060\u200b\u200d\ufeff\u2063") == ""
     assert quoting.imitates(quoting.quote("</s>", "")) is None
+
+
+def test_turns_of_a_transcript_are_structure_at_the_start_of_a_line_only() -> None:
+    quoting = Quoting(load("hh_rlhf").DELIMITERS)
+    assert quoting.imitates("So.\n\nAssistant: sure") == "Assistant:"
+    assert quoting.imitates("So the assistant: sure") is None

@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corrector.strictyaml import ConfigError
 from gateway.config import Config, read
@@ -110,3 +113,36 @@ def test_yaml_of_the_repository_is_plain() -> None:
     """Other tools read these files too."""
     for name in ("policies.yaml", "objectives.yaml", "compose.yaml"):
         assert isinstance(yaml.safe_load((ROOT / name).read_text()), dict)
+
+
+WORDS = st.sampled_from(
+    ["policies", "correctors", "server", "objectives", "sets", "tenants", "smollm2", "kind", "engine", "openai",
+     "local", "llamacpp", "keys", "none", "any", "required", "fallbacks", "template", "default", "base_url", "a"]
+)  # fmt: skip
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | WORDS | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(WORDS, VALUES, max_size=4), st.lists(WORDS, max_size=4), VALUES, st.booleans())
+def test_whatever_is_saved_is_a_configuration_or_told(
+    tmp_path_factory: pytest.TempPathFactory, whole: dict[str, Any], steps: list[str], value: Any, objectives: bool
+) -> None:
+    """Anything at all as a file, or a value of any kind put into a good one."""
+    base = yaml.safe_load(OBJECTIVES if objectives else POLICIES)
+    at = base
+    for step in steps[:-1]:
+        at = at.get(step) if isinstance(at, dict) else None
+    if steps and isinstance(at, dict):
+        at[steps[-1]] = value
+    else:
+        base = whole
+    text = yaml.safe_dump(base)
+    try:
+        load(tmp_path_factory.mktemp("any"), POLICIES if objectives else text, text if objectives else OBJECTIVES)
+        told = "fine.yaml:1: it is valid"
+    except ConfigError as error:
+        told = str(error)
+    assert re.match(r".*\.yaml:\d+: .", told)

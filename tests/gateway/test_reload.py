@@ -11,7 +11,7 @@ import pytest
 from gateway.config import read
 from gateway.reload import changes
 from tests.conftest import OBJECTIVES, Gateway, correcting, saying, two_services
-from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, soon
 
 BRIEF = OBJECTIVES.replace("sets:", "  brevity: The response should be at most two sentences\nsets:", 1).replace(
     "[helpfulness]", "[brevity]"
@@ -222,3 +222,21 @@ def test_what_changed_is_named(tmp_path: Path) -> None:
     before, after = read(policies, tmp_path / "a.yaml"), read(policies, tmp_path / "b.yaml")
     assert changes(before, before) == {}
     assert changes(before, after) == {"objectives": {"changed": ["humour"]}, "tenants": {"changed": ["public"]}}
+
+
+async def test_what_nobody_foresaw_is_a_rejection_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gw, _, _ = await world()
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("inside")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("gateway.reload.read", broken)
+        gw.objectives.write_text(OBJECTIVES.replace("cheerful", "very cheerful"))
+        assert (await gw.chat())[0] == 200
+        await soon(lambda: any(line["event"] == "reload.rejected" for line in gw.lines))
+    async with gw.client.get(f"{gw.url}/readyz") as response:
+        assert "ZeroDivisionError" in (await response.json())["configuration"]
+    gw.objectives.write_text(OBJECTIVES.replace("cheerful", "quite cheerful"))
+    assert (await gw.chat())[0] == 200
+    await soon(lambda: any(line["event"] == "reload.applied" for line in gw.lines))

@@ -31,3 +31,10 @@ def test_a_half_of_a_surrogate_pair_survives() -> None:
 def test_what_is_not_json_is_a_value_error(bad: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
         loads(bad)
+
+
+def test_where_a_number_is_none_is_said() -> None:
+    with pytest.raises(ValueError, match=r"^NaN is not JSON: char 11$"):
+        loads(r'{"\"NaN": [NaN]}')
+    with pytest.raises(ValueError, match=r"char 1"):
+        loads("{'a': 1}")

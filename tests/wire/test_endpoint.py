@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.conftest import Handler, Service, streaming
+from tests.conftest import Handler, Service, saying, streaming
 from wire.endpoint import Endpoint, json_events, translate
 from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, WireError
 
@@ -144,6 +144,39 @@ async def test_a_failing_one_is_set_aside_and_tried_again_later(
     for _ in range(4):
         await ask(both)
     assert len(ill.requests) > 1
+
+
+async def test_one_that_is_silent_is_set_aside_too(service: Start, endpoint: Callable[..., Endpoint]) -> None:
+    async def silent(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        raise AssertionError("unreachable")
+
+    hanging, healthy = await service(silent), await service(saying("yes"))
+    made = endpoint(hanging.url, healthy.url, timeout_s=0.1)
+    failed = 0
+    for _ in range(6):
+        try:
+            (await made.post("/chat/completions", b"{}")).close()
+        except TimedOut:
+            failed += 1
+    assert failed == 1, "it is known after the first time"
+
+
+async def test_an_idle_connection_is_not_used_for_long(
+    service: Start, endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other side may be closing it just then, and a POST that is lost cannot be sent again unasked."""
+    monkeypatch.setattr("wire.endpoint.KEEPALIVE_S", 0.05)
+    policy = await service(saying("yes"))
+    made = endpoint(policy.url)
+    peers = set()
+    for _ in range(2):
+        opened = await made.post("/chat/completions", b"{}")
+        await opened.read()
+        opened.close()
+        peers.add(policy.requests[-1][0].transport)
+        await asyncio.sleep(0.2)
+    assert len(peers) == 2
 
 
 async def test_an_unreachable_one_is_passed_over_at_once(service: Start, endpoint: Callable[..., Endpoint]) -> None:
