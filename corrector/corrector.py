@@ -30,6 +30,7 @@ LONGEST_WORD = 64
 SMALLEST_PART = 32  # estimated tokens; an engine without room for them has none for anything
 CHECK_EVERY_CHARS = 64
 ROOM_TO_GROW = 1.3
+RESTART_S = 1.0
 _TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
 
 
@@ -308,11 +309,20 @@ class Corrector:
             raise Dropped(f"{self._endpoint.name} ended its answer without a finish_reason")
 
 
-async def whole(corrector: Corrector, task: Task) -> Correction:
-    """The correction in one piece, for who does not stream."""
-    async for piece in corrector.correct(task):
-        if isinstance(piece, Correction):
-            return piece
+async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correction:
+    """The correction in one piece, for who does not stream.
+
+    With `tries`, one that fails is made anew, after a while: an engine that died is back within seconds.
+    """
+    for attempt in range(1, tries + 1):
+        try:
+            async for piece in corrector.correct(task):
+                if isinstance(piece, Correction):
+                    return piece
+        except WireError:
+            if attempt == tries:
+                raise
+            await asyncio.sleep(attempt * RESTART_S)
     raise AssertionError("a correction ends in its Correction")
 
 

@@ -106,7 +106,7 @@ async def _correct(corrector: Corrector, row: Row, objectives: tuple[Objective, 
     query = row.get("query")
     context = (Turn("user", str(query)),) if query else ()
     answer = row.get("answer") if row.get("answer") is not None else row.get("generated_text")
-    return await whole(corrector, Task(context, str(answer), objectives, keep_draft_on_failure=False))
+    return await whole(corrector, Task(context, str(answer), objectives, keep_draft_on_failure=False), tries=3)
 
 
 def _writer(file: Any, target: Path) -> Callable[[Row], None]:

@@ -170,41 +170,142 @@ def answers(
     asyncio.run(ask())
 
 
+def _served(command: Any) -> Any:
+    """Options of a corrector that is to be measured: one on an engine of ours, or one that is served already."""
+    for option in (
+        click.option("--template", default="chat", show_default=True),
+        click.option("--min-ratio", default=0.4, show_default=True),
+        click.option("--max-ratio", default=2.0, show_default=True),
+        click.option("--model", default="smollm2-135m-instruct", show_default=True, help="Or the URL's model."),
+        click.option("--adapter", help="A LoRA in GGUF, for llama.cpp."),
+        click.option("--base-url", help="A corrector that is being served already."),
+    ):
+        command = option(command)
+    return command
+
+
 @train.command()
-@click.argument("pairs", type=_FILE)
-@click.option("--out", type=_PATH, required=True, help="A folder: outcomes.jsonl, report.md, report.json.")
+@click.argument("files", nargs=-1, required=True, type=_FILE, metavar="FILE...")
+@click.option("--out", type=_PATH, required=True, help="A folder: report.md, its plots, and the JSON behind them.")
+@click.option("--mending", is_flag=True, help="FILEs are pairs: their good answers are damaged by rule, to be mended.")
+@click.option("--each", default=40, show_default=True, help="Answers of each policy, or cases of each kind of damage.")
+@click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
+@click.option(
+    "--judge", "kinds", multiple=True, default=("measure",), show_default=True, help="measure, reward or llm."
+)
+@click.option("--reward", type=_FILE, help="reward: one that `train judge reward --save` has fitted.")
+@click.option("--llm-url", help="llm: of an OpenAI-compatible service.")
+@click.option("--llm-model", help="llm: its name there.")
+@click.option(
+    "--people", multiple=True, type=_FILE, help="What people said: judge_eval or pairs; to know the judges by."
+)
+@click.option("--title", default="Evaluation", show_default=True)
 @click.option("--objectives", type=_FILE, default=Path("objectives.yaml"), show_default=True)
-@click.option("--a-kind", default=40, show_default=True, help="Cases of each kind.")
-@click.option("--template", default="chat", show_default=True)
-@click.option("--min-ratio", default=0.4, show_default=True)
-@click.option("--max-ratio", default=2.0, show_default=True)
-@click.option("--model", default="smollm2-135m-instruct", show_default=True, help="For llama.cpp; or the URL's model.")
-@click.option("--adapter", help="A LoRA in GGUF, for llama.cpp.")
-@click.option("--base-url", help="A corrector that is being served already.")
 @click.option("--in-flight", default=4, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def evaluate(pairs: Path, out: Path, objectives: Path, a_kind: int, in_flight: int, seed: int, **served: Any) -> None:
-    """Does a corrector mend what is named, and leave what is fine? PAIRS are held-out ones, normalised."""
+@_served
+def evaluate(
+    files: tuple[Path, ...],
+    out: Path,
+    mending: bool,
+    each: int,
+    objectives: Path,
+    in_flight: int,
+    seed: int,
+    **given: Any,
+) -> None:
+    """Is a corrector worth it? FILEs are policies' answers, which are corrected and judged; or, --mending, pairs."""
+    served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
+    out.mkdir(parents=True, exist_ok=True)
+    if mending:
+        told = asyncio.run(_mended(files, out, each, _aims(objectives), in_flight, seed, _spec(**served)))
+    else:
+        told = asyncio.run(_judged(files, out, each, _aims(objectives), in_flight, seed, _spec(**served), **given))
+    (out / "report.md").write_text(told, encoding="utf-8")
+    click.echo(told)
+
+
+async def _mended(
+    files: tuple[Path, ...], out: Path, each: int, aims: dict[str, Any], in_flight: int, seed: int, spec: Any
+) -> str:
     from rich.progress import Progress
 
     from corrector.running import running
-    from train import mending as measure
+    from train import mending
     from train.readers import Skipped, normalised
 
-    aims = _aims(objectives)
-    todo = measure.cases(normalised(pairs, Skipped()), aims, a_kind, seed)
-    out.mkdir(parents=True, exist_ok=True)
+    pairs = [pair for file in files for pair in normalised(file, Skipped())]
+    todo = mending.cases(pairs, aims, each, seed)
+    with Progress() as bar:
+        shown = bar.add_task("correcting", total=len(todo))
+        async with running("c", spec, _say) as corrector:
+            done = await mending.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
+    lines = mending.summary(done, seed)
+    (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in lines], indent=1))
+    return mending.markdown(lines)
 
-    async def measured() -> list[measure.Outcome]:
-        with Progress() as bar:
-            shown = bar.add_task("correcting", total=len(todo))
-            async with running("c", _spec(**served), _say) as corrector:
-                return await measure.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
 
-    told = measure.summary(asyncio.run(measured()), seed)
-    (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in told], indent=1))
-    (out / "report.md").write_text(measure.markdown(told))
-    click.echo(measure.markdown(told))
+async def _judged(
+    files: tuple[Path, ...],
+    out: Path,
+    each: int,
+    aims: dict[str, Any],
+    in_flight: int,
+    seed: int,
+    spec: Any,
+    *,
+    conditions: tuple[str, ...],
+    kinds: tuple[str, ...],
+    reward: Path | None,
+    llm_url: str | None,
+    llm_model: str | None,
+    people: tuple[Path, ...],
+    title: str,
+) -> str:
+    from rich.progress import Progress
+
+    from corrector.running import running
+    from train import evaluate as real
+    from train import judges, report
+    from train.readers import Skipped
+
+    groups = _conditions(conditions, aims)
+    given: dict[str, dict[str, Any]] = {
+        "measure": {},
+        "reward": {"path": reward},
+        "llm": {"base_url": llm_url, "model": llm_model},
+    }
+    built = [_judge(kind, given[kind]) for kind in kinds]
+    answered = real.drafts(files, each, Skipped())
+    trusted = {}
+    for judge in built:
+        asked = [one for file in people for one in judges.labelled(file, aims, Skipped(), seed)]
+        for told in await judges.agreement(judge, asked, in_flight, seed):
+            if not told.source:
+                trusted[judge.name, told.objective] = told
+    with Progress() as bar:
+        shown = bar.add_task("correcting", total=len(answered) * len(groups))
+        async with running("c", spec, _say) as corrector:
+            outcomes = await real.correct(
+                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown)
+            )
+        asking = bar.add_task("judging", total=None)
+        judged = await real.judge(outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking))
+    for judge in built:
+        await judge.aclose()
+    plots = report.plots(outcomes, judged, trusted, out)
+    return report.markdown(title, outcomes, judged, trusted, plots)
+
+
+def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    groups = {}
+    for text in named or ("usual=harmlessness,helpfulness",):
+        name, _, keys = text.partition("=")
+        unknown = [key for key in keys.split(",") if key not in aims]
+        if not keys or unknown:
+            raise click.UsageError(f"--condition wants NAME=KEY,KEY with keys of: {', '.join(aims)}; not {text!r}")
+        groups[name] = tuple(aims[key] for key in keys.split(","))
+    return groups
 
 
 @train.command()

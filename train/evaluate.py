@@ -95,7 +95,7 @@ async def correct(
     async def one(todo: tuple[str, Answered]) -> dict[str, Any]:
         condition, draft = todo
         task = Task(conversation(draft.query), draft.draft, conditions[condition], keep_draft_on_failure=False)
-        told = await whole(corrector, task)
+        told = await whole(corrector, task, tries=3)
         spans = protect.mask(draft.draft).spans
         return asdict(
             Outcome(

@@ -81,7 +81,7 @@ async def run(
 
     async def one(case: Case) -> dict[str, Any]:
         task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
-        return asdict(outcome(case, await whole(corrector, task)))
+        return asdict(outcome(case, await whole(corrector, task, tries=3)))
 
     done = []
     async for result in in_order(todo, one, out, in_flight):

@@ -20,5 +20,6 @@ $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" \
   --template chat --template chat --template chat --template ultrafeedback \
   --learning-rate 2e-4 --longest 640 --batch 2 --accumulate 4
 $metaaligner train export "$out/run/3-better" --work "$out/base" --gguf "$out/adapter.gguf"
-$metaaligner train evaluate "$data/pairs/eval.jsonl.gz" --out "$out/plain"
-$metaaligner train evaluate "$data/pairs/eval.jsonl.gz" --out "$out/trained" --adapter "$out/adapter.gguf"
+$metaaligner train judge reward --fit "$data/pairs/train.jsonl.gz" --save "$out/reward.npz" \
+  --on "$data/pairs/eval.jsonl.gz" --on "$data/judge_eval/hhh_alignment.jsonl.gz"
+ADAPTER=$out/adapter.gguf train/runs/results.sh "$data" "$out"

@@ -7,4 +7,4 @@ metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 $metaaligner train prepare "pairs=$pairs" --out "$out/rows.jsonl" --take '*=2' --made 8 --identical 4 --longest 300 --longest-context 200
 $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" --template chat --rank 4 --batch 2 --max-steps 2 --longest 256
 $metaaligner train export "$(ls -d "$out"/run/*-better)" --work "$out/base" --gguf "$out/adapter.gguf"
-$metaaligner train evaluate "$pairs" --out "$out/evaluation" --adapter "$out/adapter.gguf" --a-kind 1
+$metaaligner train evaluate --mending "$pairs" --out "$out/evaluation" --adapter "$out/adapter.gguf" --each 1

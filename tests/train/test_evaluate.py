@@ -1,0 +1,159 @@
+"""Real answers corrected and judged, and what is reported of it; long work that is stopped and gone on with."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+from click.testing import CliRunner
+
+from tests.conftest import Handler, Service, chat_reply, correcting
+from tests.train.test_prepare import jsonl
+from train import answers, evaluate, report
+from train.cli import train
+from train.evaluate import Judged, Outcome
+from train.judges import Agreement
+from train.progress import in_order
+from train.readers import Skipped
+from wire.endpoint import Endpoint
+from wire.errors import Malformed
+
+Serve = Callable[[Handler], Awaitable[Service]]
+
+LONG = "It is utilised pertaining to the procurement of beverages. It is utilised pertaining to the procurement of tea."
+SHORT = "You use it to make tea. It is easy."
+ANSWERS = [
+    {"dataset": "d", "policy": policy, "query": f"What is a kettle, number {n}?", "golden": SHORT, "answer": LONG}
+    for policy in ("one", "two")
+    for n in range(3)
+]
+CONDITIONS = ("--condition", "usual=helpfulness", "--condition", "short=length")
+
+
+async def test_in_order_and_gone_on_with(tmp_path: Path) -> None:
+    worked: list[int] = []
+
+    async def work(item: int) -> dict[str, Any]:
+        worked.append(item)
+        await asyncio.sleep(0.001 * (5 - item % 5))
+        if item == 7 and len(worked) < 20:
+            raise ValueError("stopped")
+        return {"item": item}
+
+    out = tmp_path / "out.jsonl"
+    with pytest.raises(ValueError, match="stopped"):
+        async for _ in in_order(range(12), work, out, in_flight=3):
+            pass
+    with out.open("a") as file:
+        file.write('{"item": 7')  # as a kill leaves it
+    done, worked[:] = len(out.read_text().splitlines()) - 1, [0] * 20
+    got = [result["item"] async for result in in_order(range(12), work, out, in_flight=3)]
+    assert got == list(range(12))
+    assert worked[20:] == list(range(done, 12)), "what was done is not done again"
+    assert [json.loads(line)["item"] for line in out.read_text().splitlines()] == list(range(12))
+
+
+async def test_a_policy_is_asked_as_a_chat_client_would(tmp_path: Path, service: Serve) -> None:
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response(chat_reply(body["messages"][-1]["content"].upper()))
+
+    policy = await service(handler)
+    rows = [{"source": "s", "query": "Human: Hi\n\nAssistant: Yes?\n\nHuman: Tea?", "strong": "Boil."}, *ANSWERS[:1]]
+    todo = answers.questions([*rows, rows[0], {"query": " "}, {"query": "x" * 99}], longest=60)
+    endpoint = Endpoint("policy", [policy.url])
+    try:
+        await answers.run(todo, endpoint, "small", "MIT", tmp_path / "a.jsonl", 2, lambda: None)
+    finally:
+        await endpoint.aclose()
+    first, second = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert (first["answer"], first["golden"], first["policy"], first["licence"]) == ("TEA?", "Boil.", "small", "MIT")
+    assert second["dataset"] == "d"
+    [asked] = [body for _, body in policy.requests if len(body["messages"]) > 1]
+    assert [message["role"] for message in asked["messages"]] == ["user", "assistant", "user"]
+
+
+async def test_a_policy_that_answers_no_chat_is_told(tmp_path: Path, service: Serve) -> None:
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"choices": []})
+
+    policy = await service(handler)
+    endpoint = Endpoint("policy", [policy.url])
+    try:
+        with pytest.raises(Malformed, match="policy did not answer"):
+            await answers.run([{"query": "Tea?"}], endpoint, "m", "MIT", tmp_path / "a.jsonl", 1, lambda: None)
+    finally:
+        await endpoint.aclose()
+
+
+def test_drafts_are_so_many_of_each_policy(tmp_path: Path) -> None:
+    skipped = Skipped()
+    path = jsonl(tmp_path / "a.jsonl", [*ANSWERS, {"policy": "one"}, [1]])
+    drafts = evaluate.drafts([path], 2, skipped)
+    assert [(one.policy, one.query[-2]) for one in drafts] == [("one", "0"), ("one", "1"), ("two", "0"), ("two", "1")]
+    assert skipped == {"no answer": 2}
+
+
+async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: Serve) -> None:
+    """Against a corrector that is served already: every draft under both conditions, judged, in tables and plots."""
+    pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
+    corrector = await service(correcting(lambda text: SHORT + " " + text.split(". ")[0] + "."))
+    path = jsonl(tmp_path / "a.jsonl", ANSWERS)
+    command = [
+        "evaluate", str(path), "--out", str(tmp_path / "out"), "--base-url", corrector.url, "--model", "m",
+        "--each", "2", "--template", "ultrafeedback", "--min-ratio", "0.1", *CONDITIONS,
+    ]  # fmt: skip
+    ran = await asyncio.to_thread(CliRunner().invoke, train, command, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    outcomes = [json.loads(line) for line in (tmp_path / "out/outcomes.jsonl").read_text().splitlines()]
+    assert len(outcomes) == 2 * 2 * 2
+    assert all(row["verdict"] == "corrected" for row in outcomes)
+    judged = [json.loads(line) for line in (tmp_path / "out/judged.jsonl").read_text().splitlines()]
+    assert {(row["first"], row["second"], row["objective"]) for row in judged} == {
+        ("correction", "draft", "length"), ("draft", "golden", "length"), ("correction", "golden", "length"),
+        ("correction", "unasked", "length"),
+    }  # fmt: skip
+    told = (tmp_path / "out/report.md").read_text()
+    assert "| one | short | 2 | 2 | 0 | 0 |" in told
+    assert "no people's data" in told
+    assert "before-after-length.png" in told
+    assert (tmp_path / "out/before-after-length.png").stat().st_size > 5000
+    asked = len(corrector.requests)
+    again = await asyncio.to_thread(CliRunner().invoke, train, command, catch_exceptions=False)
+    assert len(corrector.requests) == asked
+    assert again.output.endswith(ran.output[-200:]), "nothing is asked again, and the same comes out"
+
+
+def test_a_condition_of_an_unknown_objective_is_told(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ANSWERS)
+    command = ["evaluate", str(path), "--out", str(tmp_path / "out"), "--condition", "usual=nonsense"]
+    ran = CliRunner().invoke(train, command)
+    assert ran.exit_code == 2
+    assert "harmlessness" in ran.output
+
+
+def outcome(policy: str, edited: float) -> Outcome:
+    return Outcome(policy, "d", "usual", "q", "g", "d", "c", "corrected", "rewritten", edited, 0.9, 0, 1.0)
+
+
+def judged(number: int, said: int) -> Judged:
+    return Judged(number, "measure", "length", "correction", "draft", said, longer=-1)
+
+
+def test_a_judge_at_chance_decides_nothing() -> None:
+    outcomes = [outcome("one", n / 10) for n in range(10)]
+    some = [judged(n, 1) for n in range(10)]
+    chance = Agreement("measure", "length", "", 40, 0, 0.5, (0.4, 0.6))
+    told = report.markdown("T", outcomes, some, {("measure", "length"): chance}, [])
+    assert "| one | usual | length | measure | | | | at chance |" in told
+    trusted = Agreement("measure", "length", "", 40, 0, 0.8, (0.7, 0.9))
+    told = report.markdown("T", outcomes, some, {("measure", "length"): trusted}, [])
+    assert "| one | usual | length | measure | 10 | 0 | 0 | 1.00" in told
+    assert "0.80 (0.70 to 0.90), n = 40" in told
+
+
+def test_how_much_was_edited() -> None:
+    assert evaluate.edited("a b c", "a b c") == 0
+    assert evaluate.edited("a b", "c d") == 1
