@@ -65,6 +65,7 @@ class Correction:
     completion_tokens: int = 0
     parts: int = 1
     dropped_turns: int = 0
+    shortened_turn: bool = False  # of the turns that are left, the oldest has lost its middle
     resumed_at: int | None = None
     queue_s: float | None = None  # until the engine's answer began
     first_token_s: float | None = None
@@ -156,7 +157,9 @@ class Corrector:
                 yield part.sent
             done.append(part)
             span = part.last_span
-        yield _summary(task, done, usage, dropped=len(task.context) - len(kept))
+        told = _summary(task, done, usage, dropped=len(task.context) - len(kept))
+        told.shortened_turn = bool(kept) and kept[0].text != context[-len(kept)].text
+        yield told
 
     def _sizes(self, masked: str, objectives: Sequence[Objective]) -> tuple[int, int]:
         """Estimated tokens: the longest part of a draft, and what its context may have beside it."""

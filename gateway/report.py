@@ -65,6 +65,8 @@ def align(todo: Plan, record: Record, corrections: list[Correction], drafts: lis
             entry["parts"] = told.parts
         if told.dropped_turns:
             entry["dropped_turns"] = told.dropped_turns
+        if told.shortened_turn:
+            entry["shortened_turn"] = True
         if told.resumed_at is not None:
             entry["resumed_at"] = told.resumed_at
         if todo.return_draft:

@@ -1,6 +1,7 @@
 """The shape: which room may know which, and what an import must not cost."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,12 @@ def test_every_module_of_the_gateway_stands_on_the_ladder() -> None:
 def test_litellm_is_imported_in_one_file() -> None:
     users = [path for path in FILES if any(room(name) == "litellm" for name in imported(path))]
     assert users == [ROOT / "gateway/upstreams/litellm.py"]
+
+
+def test_pinned_versions_name_no_address() -> None:
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    assert lines
+    assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line)]
 
 
 def test_starting_costs_no_heavy_import() -> None:

@@ -264,6 +264,17 @@ async def test_the_oldest_turns_are_dropped_first(corrector: Callable[..., Any])
     kept = [int(n) for n in re.findall(r"Turn (\d+)", upstream.last["prompt"])]
     assert kept == list(range(9 - len(kept), 9))
     assert told.dropped_turns == 9 - len(kept) > 0
+    assert not told.shortened_turn
+
+
+async def test_a_turn_that_is_too_long_by_itself_loses_its_middle_and_that_is_told(
+    corrector: Callable[..., Any],
+) -> None:
+    made, upstream = await corrector(correcting(lambda text: text), context=1200)
+    _, told = await corrected(made, DRAFT, context=(Turn("user", "Begin " + "word " * 5000 + "End"),))
+    assert (told.dropped_turns, told.shortened_turn) == (0, True)
+    assert "Begin" in upstream.last["prompt"]
+    assert "End" in upstream.last["prompt"]
 
 
 async def test_an_engine_with_less_room_than_it_says_is_asked_with_less(corrector: Callable[..., Any]) -> None:
