@@ -93,12 +93,31 @@ def prepare(
 @click.option("--save-every", default=25, show_default=True, help="Steps.")
 @click.option("--packing", is_flag=True, help="Several rows in one sequence: needs a GPU with flash attention.")
 @click.option("--seed", default=1, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Only say what it would take, for models of several sizes.")
+@click.option("--devices", default=1, show_default=True, help="For --dry-run.")
+@click.option("--tflops", default=312.0, show_default=True, help="For --dry-run: a device's peak; an A100's, in bf16.")
 def sft(rows: Path, out: Path, model: str, work: Path, **options: Any) -> None:
     """Train on ROWS, stage by stage; started again, it goes on where it was stopped."""
+    dry, devices, tflops = options.pop("dry_run"), options.pop("devices"), options.pop("tflops")
+    if dry:
+        click.echo(_estimate(rows, options, devices, tflops))
+        return
     from train.model import base
     from train.sft import Settings, run
 
     click.echo(f"trained: {run(base(model, work), rows, out, Settings(**options))}")
+
+
+def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) -> str:
+    from train import estimate
+    from train.rows import read
+
+    some = [row for row in read(rows) if row.kind in options["stages"]]
+    batch, epochs, full = options["batch"], options["epochs"], options["rank"] == 0
+    done = estimate.work(some, options["templates"], batch * options["accumulate"] * devices, epochs)
+    return estimate.markdown(
+        done, full=full, epochs=epochs, batch=batch, longest=options["longest"], devices=devices, tflops=tflops
+    )
 
 
 @train.command()

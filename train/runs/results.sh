@@ -14,3 +14,28 @@ $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval
   --condition usual=harmlessness,helpfulness --condition readability=readability --condition length=length \
   --condition repetition=repetition --condition specificity=specificity --condition factuality=factuality \
   --condition fairness=fairness
+
+# One page of all of it, with the machine named.
+docs=${DOCS:-docs}
+mkdir -p "$docs"
+cp "$out"/evaluation/*.png "$docs"
+cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+{
+  echo "# What the embedded corrector is worth"
+  echo
+  echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
+  echo "embedded policy's own to $data/pairs/eval; ${EACH:-20} of each policy. Damage: ${CASES:-20} cases of each kind."
+  echo
+  echo "## Damage mended, and what is fine left alone"
+  echo
+  echo "Held-out good answers, fine or damaged by rule along one objective, likeness to the good answer from 0 to 1."
+  echo "Without the adapter:"
+  echo
+  cat "$out/mending-plain/report.md"
+  echo
+  echo "With it:"
+  echo
+  cat "$out/mending/report.md"
+  echo
+  sed '1d' "$out/evaluation/report.md"
+} > "$docs/results.md"
