@@ -90,6 +90,7 @@ class _Part:
     first_span: int
     last_span: int
     written: str = ""
+    restored: int = 0  # how much of what is written could have its spans restored, in characters
     sent: str = ""
     verdict: Verdict = "corrected"
     reason: str = "rewritten"
@@ -123,7 +124,7 @@ class Corrector:
         Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
         """
         usage = _Usage()
-        masked = protect.mask(task.draft)
+        masked = protect.mask(task.draft, self._quoting.pattern)
         if not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
@@ -187,14 +188,14 @@ class Corrector:
             part.sent = _restored(part.masked, spans)
             yield part.sent
             return
-        prompt = self._template.render(context, self._quoting.quote(core, joiner), task.objectives)
+        prompt = self._template.render(context, core, task.objectives)
         limit = min(self._options.max_new_tokens, int(segments.tokens(core) * self._options.gate.max_ratio) + 128)
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            made = _unquoted(self._generate(prompt, limit, usage), joiner)
-            async for piece in self._checked(part, core, made, usage):
-                ready += restorer.feed(piece)
+            async for piece in self._checked(part, core, self._generate(prompt, limit, usage), usage):
+                ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
+                part.restored = len(part.written)
                 if task.live and part.written.strip() and ready:
                     part.sent += ready
                     yield ready
@@ -203,12 +204,12 @@ class Corrector:
         except (protect.SpanLost, _Fault) as fault:
             part.verdict = "kept_original"
             part.reason = fault.reason if isinstance(fault, _Fault) else "protected_span_lost"
-            ready = self._original(part, spans, restorer.restored)
+            ready = self._original(part, spans, restorer.restored, joiner)
         except WireError as error:
             if not task.keep_draft_on_failure:
                 raise
             part.verdict, part.reason = "failed", _failure(error)
-            ready = self._original(part, spans, restorer.restored)
+            ready = self._original(part, spans, restorer.restored, joiner)
         part.sent += ready
         if part.verdict == "corrected" and part.sent == _restored(part.masked, spans):
             part.verdict, part.reason = "unchanged", "already_aligned"
@@ -228,7 +229,7 @@ class Corrector:
                 checked = len(part.written) + len(held)
                 _raise(gate.growing(core, part.written + held, self._options.gate))
             # From where a delimiter could reach into what is new; all of it would be checked anew each time.
-            self._no_leak(core, part.written[-HOLD_CHARS:] + held)
+            self._no_leak(core, part.written, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
             if cut > 0:
@@ -236,20 +237,18 @@ class Corrector:
                 yield held[:cut]
                 held = held[cut:]
         held = held.rstrip()
-        self._no_leak(core, part.written[-HOLD_CHARS:] + held)
-        if any(said not in part.written + held for said in self._quoting.imitations(core)):
-            raise _Fault("protected_span_lost")  # whoever writes of `</s>` means it
+        self._no_leak(core, part.written, held)
         _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
         part.written += held
         yield held
 
-    def _no_leak(self, core: str, text: str) -> None:
-        leaked = self._quoting.imitates(text)
+    def _no_leak(self, core: str, written: str, held: str) -> None:
+        leaked = self._quoting.imitates(written + held, max(0, len(written) - HOLD_CHARS))
         if leaked is not None and leaked not in core:
             raise _Fault("template_leak")
 
     @staticmethod
-    def _original(part: _Part, spans: tuple[str, ...], restored: int) -> str:
+    def _original(part: _Part, spans: tuple[str, ...], restored: int, joiner: str) -> str:
         """The draft in place of the correction: all of it, or from where what was sent leaves off, skipping nothing."""
         if not part.sent:
             return _restored(part.masked, spans)
@@ -261,14 +260,15 @@ class Corrector:
             else:
                 end = match.start()
                 break
-        since = protect.PLACEHOLDER.split(part.written)[-1]
-        come, seamless = segments.resumed(part.masked[start:end], since)
+        # What is written beyond a span that could not be restored was never sent.
+        since = protect.PLACEHOLDER.split(part.written[: part.restored])[-1]
+        come, seamless = segments.resumed(part.masked[start:end], since.replace(joiner, "") if joiner else since)
         rest = _restored(part.masked[start + come :], spans)
         if not rest.strip():
             return ""
-        if seamless:
-            return rest.lstrip(" ") if part.sent[-1:].isspace() else rest
-        return "\n\n" + rest.lstrip()
+        if not seamless and segments.at_border(part.masked, start + come):
+            return "\n\n" + rest.lstrip("\n")
+        return segments.continued(part.sent, rest)
 
     async def _generate(self, prompt: Prompt, max_tokens: int, usage: _Usage) -> AsyncIterator[str]:
         """The engine's text as it comes. Raises `WireError`; `_ContextTooLong` before any text."""
@@ -364,11 +364,6 @@ def _as_text(prompt: Prompt) -> str:
 
 def _failure(error: WireError) -> str:
     return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"
-
-
-async def _unquoted(pieces: AsyncIterator[str], joiner: str) -> AsyncIterator[str]:
-    async for piece in pieces:
-        yield piece.replace(joiner, "") if joiner else piece
 
 
 async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:

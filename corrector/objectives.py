@@ -207,7 +207,7 @@ def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
     secret = os.environ.get(key.env or "", "")
     if not secret:
         raise source.error(f"the environment variable {key.env} is not set", "tenants", name, "keys", index)
-    return hashlib.sha256(secret.encode()).digest()
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
 __all__ = ["ConfigError", "Mode", "Objective", "Objectives", "Tenant", "read"]

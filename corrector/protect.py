@@ -4,33 +4,30 @@ Fenced code, inline code, LaTeX, URLs and e-mail addresses become placeholders `
 Pure functions over text; what a lost span means is the gate's business.
 """
 
-import functools
 import re
+from bisect import bisect_left
 from dataclasses import dataclass, field
 
-_CONTAINER = r"[ \t]*(?:(?:[-*+>]|\d{1,9}[.)])[ \t]*)*"  # of list items and block quotes
-_URL_TEXT = r"(?:[^\s<>\"'`()\]}]|\([^\s<>()]{0,300}\))"  # a closing bracket belongs to it if its opening one does
-_IPV6 = r"\[[0-9A-Fa-f:.]{2,45}\]"
-# Where a span may begin. Most of them are whole then; the first three end where their closing mark stands.
-_OPENER = re.compile(
-    "|".join(
-        (
-            rf"^{_CONTAINER}(?P<fence>`{{3,}}(?=[^`\n]*$)|~{{3,}})[^\n]*",
-            r"(?P<ticks>`+)",
-            r"(?P<math>\$\$|\\\[|\\\(|\\begin\{[A-Za-z*]{1,20}\})",
-            r"(?<![\w$\\])\$(?![\s$])[^$\n]{0,300}[^\s$\\]\$(?![\d$])",  # pandoc's rule: "$5 and $10" is money
-            rf"\b[A-Za-z][A-Za-z0-9+.-]{{1,15}}://(?:{_IPV6}{_URL_TEXT}{{0,2000}}|{_URL_TEXT}{{1,2000}})(?<![.,;:!?*])",
-            rf"\bwww\.{_URL_TEXT}{{1,2000}}(?<![.,;:!?*])",
-            r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
-            r"\[\[\d{1,6}\]\]",  # what already looks like a placeholder is one more span
-        )
-    ),
-    re.MULTILINE,
+_CONTAINER = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])))*[ \t]*"  # of list items and block quotes
+# Where a span may begin. The named ones end where their closing mark stands; the rest are whole.
+_OPENER = (
+    rf"(?<![^\n\r])(?P<fence>{_CONTAINER}(?P<mark>`{{3,}}(?=[^`\n\r]*(?:[\n\r]|\Z))|~{{3,}}))",
+    r"(?P<ticks>`+)",
+    r"(?P<math>\$\$|\\[(\[]|\\begin\{(?P<env>[A-Za-z*]{1,20})\})",
+    r"(?P<url>(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.))",
+    r"(?<![\w$\\])\$(?![\s$])[^$\n]{0,300}[^\s$\\]\$(?![\d$])",  # pandoc's rule: "$5 and $10" is money
+    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
+    r"\[\[[0-9]{1,9}\]\]",  # what already looks like a placeholder is one more span
 )
+_CLOSER = re.compile(r"`+|\$\$|\\[)\]]|\\end\{[A-Za-z*]{1,20}\}")
+_NEWLINE = re.compile(r"\r\n?|\n")
+# A line break inside inline code, but no border of a block: CommonMark's spans end with their paragraph.
+_SOFT_BREAK = re.compile(r"\r?\n(?![ \t]*(?:[\r\n>#|~]|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```))")
+_URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\u300a-\u3011]|[()\[\]{}]")
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
 LONGEST_MATH = 4000
-LONGEST_CODE = 4000  # inline, in characters; looking further for each of many opening marks would take for ever
-PLACEHOLDER = re.compile(r"\[\[(\d{1,6})\]\]")
-_UNFINISHED = re.compile(r"\[(?:\[(?:\d{1,6}\]?)?)?\Z")  # a tail that may become a placeholder
+PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
+_UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,54 +38,108 @@ class Masked:
     spans: tuple[str, ...]
 
 
-def mask(text: str) -> Masked:
-    """`restore(mask(text)) == text`, for every text."""
+def mask(text: str, also: str = r"(?!)") -> Masked:
+    """`restore(mask(text)) == text`, for every text. `also`: the pattern of spans of the caller's own.
+
+    In time that grows with the length only, also for a text full of opening marks without closing ones.
+    """
+    opener = re.compile("|".join((*_OPENER, f"(?:{also})")))
+    closers = _Closers(text)
     spans: list[str] = []
     kept: list[str] = []
     done = at = 0
-    while opener := _OPENER.search(text, at):
-        end = _end(text, opener)
-        if end is None:
-            at = opener.end()
-            continue
-        spans.append(text[opener.start() : end])
-        kept += (text[done : opener.start()], f"[[{len(spans)}]]")
-        done = at = end
+    while match := opener.search(text, at):
+        at = _end(text, match, closers)
+        if at:
+            spans.append(text[match.start() : at])
+            kept += (text[done : match.start()], f"[[{len(spans)}]]")
+            done = at
+        else:
+            at = match.end()
     return Masked("".join((*kept, text[done:])), tuple(spans))
 
 
-def _end(text: str, opener: re.Match[str]) -> int | None:
-    """Where the span ends that begins here; None if its closing mark is missing, and it is text after all."""
-    if opener["fence"]:
-        closing = _closing_fence(opener["fence"][0], len(opener["fence"])).search(text, opener.end())
-        return closing.end() if closing else len(text)
+class _Closers:
+    """Where the closing marks stand: found once, so that a thousand openers look none of them up in vain for long."""
+
+    def __init__(self, text: str) -> None:
+        self._places: dict[str, list[int]] = {}
+        for match in _CLOSER.finditer(text):
+            self._places.setdefault(match.group(), []).append(match.start())
+
+    def after(self, mark: str, start: int) -> int:
+        """The first place of the mark from `start` on; -1 if there is none."""
+        places = self._places.get(mark, [])
+        index = bisect_left(places, start)
+        return places[index] if index < len(places) else -1
+
+
+def _end(text: str, opener: re.Match[str], closers: _Closers) -> int:
+    """Where the span ends that begins here; 0 if its closing mark is missing, and it is text after all."""
+    if opener["fence"] is not None:
+        return _fence_end(text, opener)
     if opener["ticks"]:
-        closing = _closing_ticks(len(opener["ticks"])).search(text, opener.end(), opener.end() + LONGEST_CODE)
-        # A blank line ends the paragraph, and what was begun in it.
-        return closing.end() if closing and not _blank_line(text, opener.end(), closing.start()) else None
+        place = closers.after(opener["ticks"], opener.end())
+        return place + len(opener["ticks"]) if place > 0 and _one_paragraph(text, opener.end(), place) else 0
     if opener["math"]:
-        mark = _CLOSING_MATH.get(opener["math"]) or opener["math"].replace(r"\begin", r"\end")
-        start = text.find(mark, opener.end(), opener.end() + LONGEST_MATH)
-        return start + len(mark) if start > opener.end() else None
+        mark = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}.get(opener["math"], rf"\end{{{opener['env']}}}")
+        place = closers.after(mark, opener.end() + 1)
+        near = 0 < place <= opener.end() + LONGEST_MATH
+        inline = mark == r"\)" and near and "\n" in text[opener.end() : place]
+        return place + len(mark) if near and not inline else 0
+    if opener["url"]:
+        return _url_end(text, opener)
     return opener.end()
 
 
-_CLOSING_MATH = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}
+def _fence_end(text: str, opener: re.Match[str]) -> int:
+    """Past the closing fence, which is as long at least and alone on its line (CommonMark, 4.5).
+
+    Without one: to where the block quote ends that the code stands in, else to the end of the text.
+    """
+    mark, quotes = opener["mark"], opener["fence"].count(">")
+    indent = len(opener["fence"].expandtabs(4)) - len(mark) + 3  # of a closing fence, at most
+    last = len(text)
+    newline = _NEWLINE.search(text, opener.end())
+    while newline:
+        end_before, start = newline.span()
+        newline = _NEWLINE.search(text, start)
+        last = newline.start() if newline else len(text)
+        line = text[start:last].expandtabs(4)
+        for _ in range(quotes):
+            marker, line = line.lstrip()[:1], line.lstrip()[1:]
+            if marker != ">":
+                return end_before
+        run = line.strip()
+        if len(run) >= len(mark) and not run.strip(mark[0]) and len(line) - len(line.lstrip()) <= indent:
+            return last
+    return last
 
 
-@functools.cache
-def _closing_ticks(count: int) -> re.Pattern[str]:
-    return re.compile(rf"(?<!`)`{{{count}}}(?!`)")
+def _one_paragraph(text: str, start: int, end: int) -> bool:
+    """Does at most one line break stand between, and no border of a block?"""
+    first = text.find("\n", start, end)
+    if first < 0:
+        return True
+    first -= text[first - 1] == "\r" and first > start
+    soft = _SOFT_BREAK.match(text, first)
+    return soft is not None and text.find("\n", soft.end(), end) < 0
 
 
-@functools.cache
-def _closing_fence(mark: str, count: int) -> re.Pattern[str]:
-    """At least as long as the opening one, and alone on its line (CommonMark, 4.5)."""
-    return re.compile(rf"^[ \t>]*{mark}{{{count},}}[ \t]*(?=\r?$)", re.MULTILINE)
-
-
-def _blank_line(text: str, start: int, end: int) -> bool:
-    return re.compile(r"\n[ \t\r]*\n").search(text, start, end) is not None
+def _url_end(text: str, opener: re.Match[str]) -> int:
+    """To white space, a quote, or a closing bracket whose opening one is not the URL's; less a sentence's own mark."""
+    brackets: list[str] = []
+    end = len(text)
+    for stop in _URL_STOP.finditer(text, opener.end()):
+        char = stop.group()
+        if char in "([{":
+            brackets.append(char)
+        elif not brackets or brackets.pop() != _BRACKETS.get(char):
+            end = stop.start()
+            break
+    while end > opener.end() and text[end - 1] in ".,;:!?*":
+        end -= 1
+    return end if end > opener.end() else 0
 
 
 def restore(masked: Masked) -> str:

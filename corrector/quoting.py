@@ -1,20 +1,23 @@
-"""Text that imitates a prompt's structure is made text again: an invisible joiner is put inside it.
+"""Text that imitates a prompt's structure reaches the corrector as text, and comes back as it was.
 
-`| Edit:` or `<|im_start|>` in an answer would otherwise end the answer for the corrector. The joiner
-is one that the text does not hold, so taking it out again gives the text as it was.
+`| Edit:` or `<|im_start|>` in an answer would otherwise end the answer for the corrector. In the draft
+such text is a protected span (`pattern` goes to `protect.mask`). In what is only read, an invisible
+joiner is put inside it: one that no text holds, so taking it out again gives the text as it was.
 """
 
 import re
 from collections.abc import Iterable
 
 _JOINERS = ("\u2060", "\u200b", "\u200d", "\ufeff", "\u2063")
-# Special tokens of the model families in use: ChatML, Llama 2 and 3, Gemma, Mistral, GPT-2, DeepSeek, SmolLM2 (whose
-# `<file_sep>`, `<empty_output>` and `<repo_name>` are of a form that others share); and the turns of a transcript.
+# Special tokens of the model families in use: ChatML, Llama 2 and 3, Gemma, Mistral, GPT-2, DeepSeek, and what SmolLM2
+# has from StarCoder. Listed: an answer with a `<your_name>` to fill in leaks nothing.
 _SPECIAL = (
-    r"<\|[^|<>\n]{1,40}\|>|<｜[^<>\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk|mask|filename|reponame)>"
-    r"|\[/?INST\]|<</?SYS>>|</?[a-z]+(?:_[a-z]+){1,4}>"
-    r"|(?<![^\n])(?:Human|Assistant)[ \t]*:"
+    r"<\|[^|<>\n]{1,40}\|>|<｜[^<>\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk|mask)>"
+    r"|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]|<</?SYS>>|</?(?:start|end)_of_[a-z]{1,20}>"
+    r"|<(?:file_?sep|file_?name|repo_?name|gh_stars|empty_output|(?:issue|jupyter|commit|fim)_[a-z]{1,20})>"
 )
+# At the start of a line these are the turns of a transcript (`templates.transcript`), in every family.
+_TURN = r"(?<![^\n\r\x0b\x0c\x85\u2028\u2029])[ \t]*(?:Human|Assistant)[ \t]*:"
 
 
 class Quoting:
@@ -23,7 +26,8 @@ class Quoting:
     def __init__(self, delimiters: Iterable[str]) -> None:
         # White space is free: a model takes `|Edit :` for `| Edit:` too.
         own = [r"\s*".join(re.escape(part) for part in re.findall(r"\w+|[^\w\s]", text)) for text in delimiters]
-        self._pattern = re.compile("|".join([*own, _SPECIAL]), re.IGNORECASE)
+        self.pattern = f"(?i:{'|'.join([*own, _SPECIAL, _TURN])})"
+        self._compiled = re.compile(self.pattern)
 
     def joiner(self, *texts: str) -> str:
         """A joiner that stands in none of the texts."""
@@ -31,14 +35,9 @@ class Quoting:
 
     def quote(self, text: str, joiner: str) -> str:
         """Breaks every imitation up; with a space where no joiner is free, which `replace` cannot take out again."""
-        mark = joiner or " "
-        return self._pattern.sub(lambda match: match.group()[0] + mark + match.group()[1:], text)
+        return self._compiled.sub(lambda match: re.sub(r"(?<=\S)", joiner or " ", match.group(), count=1), text)
 
-    def imitations(self, text: str) -> list[str]:
-        """Every imitation of structure in the text."""
-        return [match.group() for match in self._pattern.finditer(text)]
-
-    def imitates(self, text: str) -> str | None:
-        """The first imitation of structure in the text, if any."""
-        match = self._pattern.search(text)
-        return match.group() if match else None
+    def imitates(self, text: str, start: int = 0) -> str | None:
+        """The first imitation of structure that begins at `start` or later, if any."""
+        match = self._compiled.search(text, start)
+        return match.group().lstrip() if match else None

@@ -5,6 +5,7 @@ hand for an engine behind a URL, so the estimate errs on the long side.
 """
 
 import re
+from collections import Counter
 
 _BORDERS = (
     re.compile(r"\n[ \t]*\n+"),  # paragraphs
@@ -74,14 +75,37 @@ def resumed(draft: str, written: str) -> tuple[int, bool]:
     the correction went on in other words, then back to the start of that sentence: better twice than
     not at all. 0 where nothing matches.
     """
-    words = written.split()[-60:]
-    for last in range(len(words), 2, -1):
-        run = r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
+    words = written.split()
+    for last in range(len(words), max(2, len(words) - 60), -1):
+        run = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
         matches = list(re.finditer(run, draft))
-        if len(matches) == 1:
+        if len(matches) == 1 and _covered(draft[: matches[0].end()], words[:last]):
             end = matches[0].end()
             if last == len(words):
                 return end, True
-            borders = [match for border in _BORDERS[1:3] for match in border.finditer(draft)]
-            return max((border.end() for border in borders if border.start() < end), default=0), False
-    return 0, False
+            borders = [border.end() for kind in _BORDERS[1:3] for border in kind.finditer(draft)]
+            return max(
+                (border for border in borders if border < end or not draft[end:border].strip()), default=0
+            ), False
+    return 0, not words
+
+
+def _covered(draft: str, words: list[str]) -> bool:
+    """Does the correction say at least half of it? Three words in common may stand far ahead of all else."""
+    wanted = Counter(draft.lower().split())
+    said = Counter(word.lower() for word in words)
+    return 2 * (wanted & said).total() >= wanted.total()
+
+
+def at_border(text: str, place: int) -> bool:
+    """Does a sentence or a line begin there, or the text?"""
+    before, after = text[:place].rstrip(), text[place:].lstrip()
+    gap = text[len(before) : len(text) - len(after)]
+    return not before or "\n" in gap or re.search(r"[.!?…。！？][\"')\]]*\Z", before[-8:]) is not None
+
+
+def continued(sent: str, rest: str) -> str:
+    """What to append to the text that was sent, so that the rest goes on in the same line."""
+    if sent[-1:].isspace():
+        return rest.lstrip(" \t")
+    return rest if rest[0].isspace() or rest[0] in ".,;:!?…)]}'\"%。，、；：！？" else f" {rest}"

@@ -20,12 +20,12 @@ Model = TypeVar("Model", bound=BaseModel)
 class Strict(BaseModel):
     """Base of every configuration model: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
 
 def _http(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"{url!r} must be a URL such as https://host/v1")
     return url
 
@@ -46,7 +46,14 @@ class ConfigError(Exception):
 
 
 class _Loader(yaml.CSafeLoader):
-    pass
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError):  # as `2020-13-45` or `0x_`
+            what = node.tag.rpartition(":")[2]
+            raise yaml.MarkedYAMLError(
+                problem=f"{str(node.value)[:40]!r} is no {what}", problem_mark=node.start_mark
+            ) from None
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -87,8 +94,6 @@ class Source:
             raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
             raise ConfigError(path, 1, "nested too deeply") from None
-        except (ValueError, TypeError) as error:  # a date that is none, a number that YAML cannot hold
-            raise ConfigError(path, 1, f"not valid YAML: {error}") from None
         finally:
             loader.dispose()
 
@@ -142,6 +147,8 @@ class Source:
             where = [step for step in first["loc"] if isinstance(step, (str, int))]
             what = ".".join(str(step) for step in where) or _name(steps)
             raise self.error(f"{what}: {_sentence(first)}", *steps, *where) from None
+        except (OSError, RuntimeError) as error:  # of a validator that looks for a file
+            raise self.error(f"{_name(steps)}: {' '.join(str(error).split())[:200]}", *steps) from None
 
     def _check_keys(self, node: yaml.Node | None, done: set[int]) -> None:
         if node is None or id(node) in done:  # an alias; without this, a few of them nested take for ever

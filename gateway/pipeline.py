@@ -3,7 +3,7 @@
     chat
       authenticate, resolve      who calls, and what is to be done with the answer      (plan.py)
       _ask                       the policy answers; where it cannot, its fallbacks     (upstreams/)
-      _late                      one that takes long: the stream begins before it
+      _stream                    kept alive; where the policy takes long, begun before it
       _pass                      nothing to correct: bytes as they come
       _shadow                    the draft goes out, its correction is only recorded
       _correct_reply             one JSON body, its text corrected                      (corrector/)
@@ -66,24 +66,10 @@ class Pipeline:
         record.tenant = name
         todo = plan.resolve(snapshot.config, name, tenant, request)
         record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
-        if not request.stream:
-            reply = await self._ask(snapshot, todo, request, record)
-            return await self._answer(reply, snapshot, todo, request, record)
-        heartbeat_s = snapshot.config.server.heartbeat_s
-        asking = asyncio.create_task(self._ask(snapshot, todo, request, record))
-        try:
-            await asyncio.wait({asking}, timeout=PATIENCE_BEATS * heartbeat_s)
-        except asyncio.CancelledError:
-            asking.cancel()
-            raise
-        if asking.done():
-            answer = await self._answer(asking.result(), snapshot, todo, request, record)
-        else:
-            headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
-            answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
-        if answer.stream is not None and todo.skip not in _UNSEEN:  # a beat could fall into the midst of an event
-            answer.stream = with_heartbeat(answer.stream, sse.HEARTBEAT, heartbeat_s)
-        return answer
+        if request.stream and todo.skip not in _UNSEEN:  # in those, a beat could fall into the midst of an event
+            return await self._stream(snapshot, todo, request, record)
+        reply = await self._ask(snapshot, todo, request, record)
+        return await self._answer(reply, snapshot, todo, request, record)
 
     async def drain(self, timeout_s: float) -> None:
         """Let running shadow corrections end, for a while."""
@@ -112,6 +98,24 @@ class Pipeline:
         assert failure is not None, "a plan has a policy"
         record.policy_s = record.since()
         raise from_wire(failure) from failure
+
+    async def _stream(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> Answer:
+        """A stream that is kept alive: with its policy's status if that comes in time, else begun before it."""
+        heartbeat_s = snapshot.config.server.heartbeat_s
+        asking = asyncio.create_task(self._ask(snapshot, todo, request, record))
+        try:
+            await asyncio.wait({asking}, timeout=PATIENCE_BEATS * heartbeat_s)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        if asking.done():
+            answer = await self._answer(asking.result(), snapshot, todo, request, record)
+        else:
+            headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
+            answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
+        assert answer.stream is not None, "a stream was asked for"
+        answer.stream = with_heartbeat(answer.stream, sse.HEARTBEAT, heartbeat_s)
+        return answer
 
     async def _late(
         self, asking: asyncio.Task[Reply], snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record

@@ -142,36 +142,35 @@ class Reloader:
                     break
                 signature = now
             self._seen = signature
-            started = time.perf_counter()
-            try:
-                config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
-            except ConfigError as error:
-                self._reject(str(error))
-                return
-            except Exception as error:  # whatever it is: the last good configuration stays, and somebody hears of it
-                self._log.exception("reload.unexpected")
-                self._reject(f"{self._paths[0]}, {self._paths[1]}: unexpected {type(error).__name__}")
-                return
-            self._coming = config
-            up = await self._engines_up(config)
-            self._coming = None
-            if not up:
-                self._reject(f"{self._paths[0]}: one of its engines did not start")
-                await self._retain_engines()
-                return
-            before = self._live[-1]
-            self._live.append(build(config, before, self._run_dir))
-            self.last_error = None
-            self._metrics.reloads.labels("applied").inc()
-            self._log.info(
-                "reload.applied",
-                took_ms=round((time.perf_counter() - started) * 1000, 1),
-                changed=changes(before.config, config),
-            )
-            self._retired = [task for task in self._retired if not task.done()]
-            self._retired.append(asyncio.create_task(self._retire(before)))
+            await self._swap()
+        except ConfigError as error:
+            self._reject(str(error))
+        except Exception as error:  # whatever it is: the last good configuration stays, and somebody hears of it
+            self._log.exception("reload.unexpected")
+            self._reject(f"{self._paths[0]}, {self._paths[1]}: unexpected {type(error).__name__}")
         finally:
-            self._reload = None
+            self._reload = self._coming = None
+
+    async def _swap(self) -> None:
+        """Raises `ConfigError`, before anything has changed."""
+        started = time.perf_counter()
+        self._coming = config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
+        before = self._live[-1]
+        try:
+            if not await self._engines_up(config):
+                raise ConfigError(self._paths[0], 1, "one of its engines did not start")
+            new, changed = build(config, before, self._run_dir), changes(before.config, config)
+        except Exception:
+            self._coming = None
+            await self._retain_engines()
+            raise
+        self._live.append(new)
+        self.last_error = None
+        self._metrics.reloads.labels("applied").inc()
+        took_ms = round((time.perf_counter() - started) * 1000, 1)
+        self._log.info("reload.applied", took_ms=took_ms, changed=changed)
+        self._retired = [task for task in self._retired if not task.done()]
+        self._retired.append(asyncio.create_task(self._retire(before)))
 
     def _reject(self, error: str) -> None:
         self.last_error = error

@@ -4,7 +4,8 @@ import json
 import re
 from typing import Any, NoReturn
 
-_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')  # or a string, in which it would be text
+# What Python's own JSON takes or chokes on without saying where; or a string, in which it would be text.
+_NO_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|(NaN|-?Infinity|[0-9]{4301,})')
 
 
 def loads(raw: bytes | str) -> Any:
@@ -15,10 +16,13 @@ def loads(raw: bytes | str) -> Any:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    except _NoNumber as error:
-        text = raw if isinstance(raw, str) else raw.decode()
-        place = next(match.start(1) for match in _CONSTANT.finditer(text) if match[1])
-        raise ValueError(f"{error} is not JSON: char {place}") from None
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+        found = next(match for match in _NO_NUMBER.finditer(text) if match[1])
+        what = "a number of over 4300 digits" if found[1][0].isdigit() else found[1]
+        raise ValueError(f"{what} is not JSON: char {found.start(1)}") from None
 
 
 def dumps(value: Any) -> bytes:
@@ -31,8 +35,4 @@ def dumps(value: Any) -> bytes:
 
 
 def _refuse(name: str) -> NoReturn:
-    raise _NoNumber(name)
-
-
-class _NoNumber(Exception):
-    """Python's own JSON takes NaN and Infinity, and does not say where they stand."""
+    raise ValueError(name)

@@ -156,6 +156,26 @@ def test_a_mistake_of_any_kind_is_told_with_its_file(tmp_path: Path, wrong: str)
         read(write(tmp_path, wrong))
 
 
+@pytest.mark.parametrize(
+    "value", ["2020-13-45", "!!bool maybe", "!!timestamp x", "!!int x", "0x_", "!!set {a}", "=", "9" * 5000, "!foo x"]
+)
+def test_a_value_that_yaml_cannot_take_is_told_with_its_line(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:6: "):
+        read(write(tmp_path, OBJECTIVES.replace("sets:", f"  a: {value}\nsets:", 1)))
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"\x00", b"\xff\xfe\x00", b"a: \xc3", b"%YAML 3.0\n---\na", b"a\n---\nb"])
+def test_bytes_that_are_no_yaml(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "objectives.yaml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:\d+: "):
+        read(tmp_path / "objectives.yaml")
+
+
+def test_a_key_that_is_no_utf8_is_one_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_KEY", "\udcff")  # as Python shows the byte 0xff
+    assert read(write(tmp_path, tenant("keys: [{env: ACME_KEY}], objectives: kids"))).tenant_of("\udcff") == "acme"
+
+
 def test_more_objectives_than_can_apply_are_refused_at_once(tmp_path: Path) -> None:
     many = "".join(f"  o{n}: The response should be number {n}\n" for n in range(40))
     listed = ", ".join(f"o{n}" for n in range(20))

@@ -1,10 +1,12 @@
 """The pure functions over text: what is cut, masked or quoted comes back as it was."""
 
+import gguf
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corrector import protect, segments
+from corrector.engines.llamacpp import model_path
 from corrector.protect import Restorer, SpanLost, mask, prose, restore
 from corrector.quoting import Quoting
 from corrector.templates import load, names
@@ -14,7 +16,8 @@ PIECES = st.sampled_from(
     ["word ", "Ein Satz. ", "\n", "\n\n", "- item\n", "`code`", "``", "```py\nx = 1\n```\n", "```", "~~~\n", "$x^2$",
      "$5", "$$a$$", "\\(b\\)", "\\[c\\]", "\\begin{a}x\\end{a}", "https://example.org/a?b=(c).", "www.example.org,",
      "me@example.org", "[[1]]", "[[2]]", "[[99]]", "[[", "]]", "[", "漢字。", "é", "👋🏽", "<|im_start|>", "| Edit:",
-     "|Edit :", "[INST]", "</s>", "\u2060", "\u200b", "\u2028", "\t"]
+     "|Edit :", "[INST]", "</s>", "<file_sep>", "\nHuman: ", "  Assistant:", "<|", "|>", "\u2060", "\u200b", "\u2028",
+     "\t"]
 )  # fmt: skip
 TEXT = st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join)
 
@@ -60,6 +63,15 @@ def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
         ("http://[::1]:8000/v1 and ftp://a.b/c_ so", ["http://[::1]:8000/v1", "ftp://a.b/c_"]),
         ("`" + "a" * 600 + "` and `b\nc` but not `d\n\ne`", ["`" + "a" * 600 + "`", "`b\nc`"]),
         ("$$a$b$$ is one", ["$$a$b$$"]),
+        ("```md\n1. a\n\n    ```\n    x\n    ```\ny\n```\nProse.", ["```md\n1. a\n\n    ```\n    x\n    ```\ny\n```"]),
+        ("```md\n> ```\ny\n```\nProse.", ["```md\n> ```\ny\n```"]),
+        ("> ```\n> x\n\nProse.", ["> ```\n> x"]),
+        ("- it`s\n- that`s", []),
+        ("C:\\(x\ny\\)", []),
+        ("https://a.b/Foo_(bar_(baz))/{id}, so", ["https://a.b/Foo_(bar_(baz))/{id}"]),
+        ("https://a.b/" + "c" * 3000, ["https://a.b/" + "c" * 3000]),
+        ("_https://a.b/c_ so", ["https://a.b/c_"]),
+        ("\u89c1https://a.b/c\u3002\u7136\u540e", ["https://a.b/c"]),
     ],
 )
 def test_what_is_protected(text: str, spans: list[str]) -> None:
@@ -89,6 +101,21 @@ def test_marks_that_are_never_closed_cost_no_more_than_the_text(opener: str) -> 
     """A megabyte of them: were each looked for to the end, this would take hours."""
     text = opener * (1_000_000 // len(opener))
     assert restore(mask(text)) == text
+
+
+def test_a_million_spans_and_one_more_have_their_places() -> None:
+    text = "`a` " * 1_000_001
+    assert restore(mask(text)) == text
+
+
+@pytest.mark.parametrize("template", names())
+@given(text=TEXT)
+def test_what_imitates_is_a_span(template: str, text: str) -> None:
+    quoting = Quoting(load(template).DELIMITERS)
+    masked = mask(text, quoting.pattern)
+    assert restore(masked) == text
+    left = quoting.imitates(masked.text)
+    assert left is None or protect.PLACEHOLDER.search(left), "only what is no structure, as it holds a placeholder"
 
 
 @pytest.mark.parametrize("written", ["[[2]] [[1]]", "[[1]] [[1]] [[2]]", "[[1]]", "[[1]] [[2]] [[3]]", "", "[[0]]"])
@@ -150,6 +177,8 @@ def test_where_a_half_written_correction_has_come_to() -> None:
         False,
     )
     assert rest("Nothing of this is in there") == (draft, False)
+    assert rest("In short: at the end pour it out. At the end") == (draft, False), "three words far ahead of all else"
+    assert rest("Unfirst of all,") == (draft, False)
 
 
 @given(TEXT, st.integers(0, 200))
@@ -157,6 +186,25 @@ def test_what_has_not_been_written_is_never_skipped(text: str, upto: int) -> Non
     """A correction that copies is resumed at most where it has come to."""
     end, _ = segments.resumed(text, text[:upto])
     assert end <= upto
+
+
+@given(TEXT, st.integers(1, 200))
+def test_what_was_sent_and_what_follows_hold_every_word_of_the_draft(text: str, upto: int) -> None:
+    end, seamless = segments.resumed(text, text[:upto])
+    if text[end:].strip():
+        whole = text[:upto] + segments.continued(text[:upto], text[end:])
+        left = iter("".join(whole.split()))
+        assert all(char in left for char in "".join(text.split()))
+        if seamless:
+            assert "".join(whole.split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "border"),
+    [("One. Two", 4, True), ("One. Two", 5, True), ("One two", 4, False), ("One\n two", 3, True), ("One", 0, True)],
+)
+def test_where_a_paragraph_may_begin(text: str, place: int, border: bool) -> None:
+    assert segments.at_border(text, place) is border
 
 
 @pytest.mark.parametrize("template", names())
@@ -192,3 +240,20 @@ def test_turns_of_a_transcript_are_structure_at_the_start_of_a_line_only() -> No
     quoting = Quoting(load("hh_rlhf").DELIMITERS)
     assert quoting.imitates("So.\n\nAssistant: sure") == "Assistant:"
     assert quoting.imitates("So the assistant: sure") is None
+    for text in ("Human: hi", "a\n  Human : hi", "a\rHuman: hi", "a\u2028human: hi"):
+        assert quoting.imitates(text)
+        assert quoting.imitates(quoting.quote(text, "\u2060")) is None
+    assert quoting.imitates("The Human: hi", 4) is None, "what stands before `start` is seen"
+
+
+def test_every_special_token_of_the_model_that_ships_is_structure() -> None:
+    reader = gguf.GGUFReader(model_path("smollm2-135m-instruct"))
+    tokens, kinds = (reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "token_type"))
+    special = [token for token, kind in zip(tokens, kinds, strict=True) if kind == gguf.TokenType.CONTROL]
+    assert len(special) == 17
+    quoting = Quoting(load("chat").DELIMITERS)
+    assert [token for token in special if quoting.imitates(token) != token] == []
+
+
+def test_a_gap_to_fill_in_is_no_structure() -> None:
+    assert Quoting(["| Edit:"]).imitates("Dear <your_name>, it is <b>late</b>, see <file_name_of_mine>") is None

@@ -224,14 +224,15 @@ def test_what_changed_is_named(tmp_path: Path) -> None:
     assert changes(before, after) == {"objectives": {"changed": ["humour"]}, "tenants": {"changed": ["public"]}}
 
 
-async def test_what_nobody_foresaw_is_a_rejection_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["read", "build", "changes", "Reloader._engines_up"])
+async def test_what_nobody_foresaw_is_a_rejection_too(step: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gw, _, _ = await world()
 
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("inside")
 
     with monkeypatch.context() as patched:
-        patched.setattr("gateway.reload.read", broken)
+        patched.setattr(f"gateway.reload.{step}", broken)
         gw.objectives.write_text(OBJECTIVES.replace("cheerful", "very cheerful"))
         assert (await gw.chat())[0] == 200
         await soon(lambda: any(line["event"] == "reload.rejected" for line in gw.lines))

@@ -38,3 +38,7 @@ def test_where_a_number_is_none_is_said() -> None:
         loads(r'{"\"NaN": [NaN]}')
     with pytest.raises(ValueError, match=r"char 1"):
         loads("{'a': 1}")
+    with pytest.raises(ValueError, match=r"^a number of over 4300 digits is not JSON: char 1$"):
+        loads(b"[" + b"9" * 5000 + b"]")
+    with pytest.raises(ValueError, match=r"^-Infinity is not JSON: char 1$"):
+        loads("[-Infinity]".encode("utf-16"))
