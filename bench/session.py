@@ -11,7 +11,7 @@ from openai import OpenAI
 
 from bench.processes import answering, free_port, process
 
-QUESTION = "How do I make tea?"
+QUESTION = "How do I repair a flat bicycle tyre?"
 
 
 def quoted(text: str) -> str:

@@ -193,8 +193,8 @@ def _served(command: Any) -> Any:
     """Options of a corrector that is to be measured: one on an engine of ours, or one that is served already."""
     for option in (
         click.option("--template", default="chat", show_default=True),
-        click.option("--min-ratio", default=0.4, show_default=True),
-        click.option("--max-ratio", default=2.0, show_default=True),
+        click.option("--min-ratio", default=0.6, show_default=True),
+        click.option("--max-ratio", default=1.5, show_default=True),
         click.option("--model", default="smollm2-135m-instruct", show_default=True, help="Or the URL's model."),
         click.option("--adapter", help="A LoRA in GGUF, for llama.cpp."),
         click.option("--base-url", help="A corrector that is being served already."),
