@@ -180,13 +180,13 @@ async def _align_one(config: Any, name: str, aims: tuple[Objective, ...], questi
     async with running(name, config.correctors[name], _say) as corrector:
         task = Task((Turn("user", question),), answer, aims, keep_draft_on_failure=False)
         correction = await whole(corrector, task)
-    console.print(_diff(answer, correction.text))
+    console.print(_diff(answer, correction.text, coloured=console.is_terminal))
     told = f"{correction.verdict}: {correction.reason}  [{', '.join(aim.key for aim in aims)}]"
     console.print(f"\n{told}", style="dim", markup=False)
 
 
-def _diff(before: str, after: str) -> Any:
-    """What was taken out in red and struck, what was put in in green, by words."""
+def _diff(before: str, after: str, *, coloured: bool) -> Any:
+    """What was taken out in red and struck, what was put in in green, by words; in a file `[-out-]{+in+}`."""
     from rich.text import Text
 
     old, new = re.findall(r"\s+|\S+", before), re.findall(r"\s+|\S+", after)
@@ -195,8 +195,12 @@ def _diff(before: str, after: str) -> Any:
         if kind == "equal":
             shown.append("".join(old[i:j]))
             continue
-        shown.append("".join(old[i:j]), style="red strike")
-        shown.append("".join(new[k:m]), style="green")
+        out, in_ = "".join(old[i:j]), "".join(new[k:m])
+        if coloured:
+            shown.append(out, style="red strike")
+            shown.append(in_, style="green")
+        else:
+            shown.append((f"[-{out}-]" if out else "") + (f"{{+{in_}+}}" if in_ else ""))
     return shown
 
 

@@ -1,6 +1,7 @@
 """The command line, as a person types it: clear lines, exit codes, never a traceback."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway import cli
 from tests.conftest import OBJECTIVES, ROOT
 
 METAALIGNER = str(Path(sys.executable).parent / "metaaligner")
@@ -127,3 +129,13 @@ def test_align_corrects_a_file_with_the_embedded_model(run: Run, tmp_path: Path)
     ran = run("align", *EMBEDDED, "--input", "bad.jsonl", "--output", "bad.out.jsonl")
     assert ran.returncode == 1
     assert "bad.jsonl:2: not JSON" in ran.stderr
+
+
+def test_what_changed_is_marked_in_colours_or_in_signs() -> None:
+    before, after = "Boil the water. Go away. Pour it.", "Boil the water. Pour it slowly."
+    signs = cli._diff(before, after, coloured=False).plain
+    assert re.sub(r"\[-.*?-\]|\{\+(.*?)\+\}", r"\1", signs) == after
+    assert re.sub(r"\{\+.*?\+\}|\[-(.*?)-\]", r"\1", signs) == before
+    coloured = cli._diff(before, after, coloured=True)
+    assert "[-" not in coloured.plain
+    assert {str(span.style) for span in coloured.spans} == {"red strike", "green"}
