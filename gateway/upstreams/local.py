@@ -5,10 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
-from corrector.engines import EngineOptions, load, socket_path
+from corrector.engines import EngineOptions
+from corrector.running import endpoint_of
 from gateway.upstreams import PolicyOptions, Upstream
 from gateway.upstreams.openai import OpenAIUpstream
-from wire.endpoint import Endpoint
 
 
 class Options(PolicyOptions):
@@ -18,12 +18,5 @@ class Options(PolicyOptions):
 
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:
-    engine = load(options.engine.kind)
-    endpoint = Endpoint(
-        name,
-        engine.base_urls(options.engine, socket_path(run_dir, options.engine)),
-        api_key=engine.api_key(options.engine),
-        timeout_s=options.timeout_s,
-        retries=1,
-    )
+    endpoint = endpoint_of(name, options.engine, run_dir, options.timeout_s)
     return OpenAIUpstream(endpoint, options.model or options.engine.model)
