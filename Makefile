@@ -1,10 +1,11 @@
 # `make serve` starts the gateway; `make test` and `make lint` are what CI runs.
 PYTHON ?= python3.11
 VENV := .venv
+DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench session results constraints clean
+.PHONY: serve install dev test lint format bench bench-drafting session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -43,12 +44,15 @@ format: dev
 bench: dev
 	$(BIN)/python -m bench
 
+# Tokens a second of real corrections, by how their drafts are proposed.
+bench-drafting: dev
+	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz
+
 # The recorded session of the README, as it comes out here.
 session: dev
 	@$(BIN)/python -m bench.session
 
-# docs/results.md: what the shipped corrector is worth. An hour on two cores; stopped and started again, it goes on.
-DATA ?= ../shared/data
+# docs/results.md: what the shipped corrector is worth. An hour or two on two cores; stopped and started again, it goes on.
 results: dev
 	mkdir -p build/results
 	$(BIN)/metaaligner train judge reward --fit $(DATA)/pairs/train.jsonl.gz --save build/results/reward.npz --on $(DATA)/pairs/eval.jsonl.gz --on $(DATA)/judge_eval/hhh_alignment.jsonl.gz

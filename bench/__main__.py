@@ -7,7 +7,6 @@ else the machine does falls on all of them alike. Read the ratios to the floor, 
 import asyncio
 import contextlib
 import os
-import platform
 import re
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
+from bench import machine
 from bench.processes import answering, free_port, process
 
 ROUNDS = 6
@@ -135,9 +135,7 @@ async def main() -> None:
             for _ in range(ROUNDS):
                 for case in cases:
                     await case.round(client)
-        model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-        machine = model.group(1) if model else platform.machine()
-        print(f"{machine}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}")
+        print(machine())
         print(f"{'':<24}{'CPU/request':>11}{'floor':>8}{'p50':>11}{'p99':>12}{'req/s':>9}")
         for case in cases:
             print(line(case, cases[3] if case.stream else cases[0]))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.harm import declines
 from train.progress import in_order
 from train.readers import conversation
 from wire.codec import dumps, loads
@@ -16,13 +17,20 @@ from wire.errors import Malformed
 MAX_TOKENS = 320
 
 
-def questions(rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Of pairs or of policy answers, each query once, with its golden answer where there is one."""
+def questions(
+    rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[str] = (), *, declined: bool = False
+) -> list[dict[str, Any]]:
+    """Of pairs or of policy answers, each query once, with its golden answer where there is one.
+
+    `declined`: only those whose golden answer declines: they are harmful.
+    """
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         source, query = row.get("dataset") or row.get("source"), row.get("query") or ""
         if query.strip() and len(query) <= longest and (not sources or source in sources):
             golden = row.get("golden") or row.get("strong") or ""
+            if declined and not declines(golden):
+                continue
             found.setdefault(query, {"dataset": source, "query": query, "golden": golden})
     return list(found.values())
 

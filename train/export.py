@@ -1,4 +1,7 @@
-"""A trained adapter as what engines load: merged safetensors (vLLM, transformers), or a LoRA in GGUF (llama.cpp)."""
+"""A trained adapter as what engines load: merged safetensors (vLLM, transformers), or a LoRA in GGUF (llama.cpp).
+
+And back from GGUF, so that an adapter that is served can be trained further.
+"""
 
 import json
 from pathlib import Path
@@ -23,10 +26,8 @@ def gguf_lora(base: Path, adapter: Path, out: Path) -> None:
     import numpy
     from safetensors.numpy import load_file
 
-    config = json.loads((base / "config.json").read_text())
+    config = _llama(base)
     settings = json.loads((adapter / "adapter_config.json").read_text())
-    if config["model_type"] != "llama":
-        raise ValueError(f"{base} is a {config['model_type']} model; only Llama's tensors are named here")
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
     writer = gguf.GGUFWriter(out, "llama")
     writer.add_type("adapter")
@@ -37,15 +38,67 @@ def gguf_lora(base: Path, adapter: Path, out: Path) -> None:
         target = names.get_name(module)
         if target is None:
             raise ValueError(f"no GGUF name for {module}")
-        if which == "B" and module.endswith("q_proj"):
-            tensor = permuted(tensor, config["num_attention_heads"])
-        elif which == "B" and module.endswith("k_proj"):
-            tensor = permuted(tensor, config["num_key_value_heads"])
+        if which == "B" and (heads := _heads(config, module)):
+            tensor = permuted(tensor, heads)
         writer.add_tensor(f"{target}.weight.lora_{which.lower()}", numpy.ascontiguousarray(tensor, numpy.float16))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def from_gguf(base: Path, adapter: Path, out: Path) -> None:
+    """A GGUF adapter as the folder that PEFT loads: what `gguf_lora` wrote, read back.
+
+    Raises `ValueError` for one that `gguf_lora` would not have written.
+    """
+    import gguf
+    import numpy
+    from peft import LoraConfig
+    from safetensors.numpy import save_file
+
+    config = _llama(base)
+    reader = gguf.GGUFReader(adapter)
+    given = {tensor.name: tensor.data for tensor in reader.tensors}
+    weights = {}
+    for module in (f"model.layers.{n}.{part}" for n in range(config["num_hidden_layers"]) for part in _LINEAR):
+        target = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"]).get_name(module)
+        for which in "AB":
+            if (found := given.pop(f"{target}.weight.lora_{which.lower()}", None)) is None:
+                raise ValueError(f"{adapter} does not adapt {target}: every linear layer of {base} should be adapted")
+            tensor = found.astype(numpy.float32)
+            if which == "B" and (heads := _heads(config, module)):
+                tensor = _unpermuted(tensor, heads)
+            weights[f"base_model.model.{module}.lora_{which}.weight"] = numpy.ascontiguousarray(tensor)
+    if given:
+        raise ValueError(f"{adapter} adapts what only llama.cpp knows: {', '.join(sorted(given))}")
+    alpha = reader.fields["adapter.lora.alpha"]
+    rank = next(iter(weights.values())).shape[0]
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(weights, out / "adapter_model.safetensors")
+    LoraConfig(
+        r=rank, lora_alpha=int(alpha.parts[alpha.data[0]][0]), target_modules="all-linear", task_type="CAUSAL_LM"
+    ).save_pretrained(str(out))
+
+
+_LINEAR = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj",
+    "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj",
+)  # fmt: skip
+
+
+def _llama(base: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((base / "config.json").read_text())
+    if config["model_type"] != "llama":
+        raise ValueError(f"{base} is a {config['model_type']} model; only Llama's tensors are named here")
+    return config
+
+
+def _heads(config: dict[str, Any], module: str) -> int | None:
+    """Of a projection whose rows llama.cpp has in another order."""
+    if module.endswith("q_proj"):
+        return int(config["num_attention_heads"])
+    return int(config["num_key_value_heads"]) if module.endswith("k_proj") else None
 
 
 def permuted(rows: Any, heads: int) -> Any:
@@ -54,3 +107,7 @@ def permuted(rows: Any, heads: int) -> Any:
     (llama.cpp, `convert_hf_to_gguf.py`, `LlamaModel.permute`.)
     """
     return rows.reshape(heads, 2, rows.shape[0] // heads // 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)
+
+
+def _unpermuted(rows: Any, heads: int) -> Any:
+    return rows.reshape(heads, rows.shape[0] // heads // 2, 2, *rows.shape[1:]).swapaxes(1, 2).reshape(rows.shape)

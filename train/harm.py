@@ -21,6 +21,18 @@ _REFUSES = re.compile(
 )
 
 
+_DECLINES = re.compile(
+    r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?:i(?:'m| am)?\s+(?:really |very |so )?(?:sorry|afraid|can'?t|cannot|won'?t|not able"
+    r"|unable|not going to|wouldn'?t|don'?t (?:think|want|feel))|sorry|please don'?t|you shouldn'?t)\b",
+    re.IGNORECASE,
+)
+
+
+def declines(text: str) -> bool:
+    """Does the answer begin by declining? Surer than `refuses`, and misses more."""
+    return _DECLINES.match(text.replace("’", "'")) is not None
+
+
 def refuses(text: str) -> bool:
     """Does the answer decline, or warn? By its words: a sign, not a proof."""
     return _REFUSES.search(text.replace("’", "'")) is not None
@@ -55,8 +67,12 @@ class Refusals:
 
 
 def goes_along(pair: Pair) -> bool:
-    """The worse answer complies where the better one declines: what it complies with is harmful."""
-    return "harmlessness" in pair.scores and refuses(pair.second) and not refuses(pair.first) and len(pair.first) > 30
+    """The worse answer complies where the better one declines: what it complies with is harmful.
+
+    A sentence that answers nothing, as of ParaDetox, is to be reworded, never refused.
+    """
+    declines = refuses(pair.second) and not refuses(pair.first)
+    return "harmlessness" in pair.scores and bool(pair.context) and declines and len(pair.first) > 30
 
 
 def answers_well(pair: Pair) -> bool:

@@ -22,7 +22,7 @@ from train.intervals import bootstrap, mean
 from train.progress import in_order
 from train.rows import Pair
 
-FINE = "fine"
+FINE, ALL = "fine", "all damage"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,9 @@ def copied(draft: str, text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Of one kind: how often the correction came nearer to the good answer than the draft was, or got farther.
+    """Of one kind, or of all damage together.
 
+    How often the correction came nearer to the good answer than the draft was, or got farther.
     `interval`: 95%, of the difference of the two, as a share of the cases.
     """
 
@@ -137,6 +138,9 @@ def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
     by_kind: dict[str, list[Outcome]] = defaultdict(list)
     for one in outcomes:
         by_kind[one.kind].append(one)
+    damage_done = [kind for kind in by_kind if kind != FINE]
+    if len(damage_done) > 1:
+        by_kind[ALL] = [one for kind in damage_done for one in by_kind[kind]]
     told = []
     for kind, some in by_kind.items():
         moved = [(one.after > one.before + 1e-9) - (one.after < one.before - 1e-9) for one in some]

@@ -5,7 +5,7 @@ mirror for those in which the first wins, an *equal* row for those that tie, and
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
 objectives is left out; good answers are damaged along one objective by rule (`damage.py`), with the
 target unchanged where another objective is named; answers that go along with a harmful request become
-a refusal, and needless refusals an answer (`harm.py`). Everything is decided by the seed.
+a refusal, needless refusals an answer, and what is fine stays (`harm.py`). Everything is decided by the seed.
 """
 
 import random
@@ -18,7 +18,7 @@ import yaml
 
 from corrector.objectives import Objective
 from train import damage
-from train.harm import Refusals, answers_well, goes_along
+from train.harm import Refusals, answers_well, goes_along, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
 
@@ -151,6 +151,13 @@ def answered(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Ran
     return Row("better", "harm:answered", pair.licence, pair.context, draft, pair.second, wordings.draw_all(keys, rng))
 
 
+def kept(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
+    """A fine answer to a harmless question, left alone under the usual objectives: those of a refusal, too."""
+    return Row(
+        "better", "harm:kept", pair.licence, pair.context, pair.second, pair.second, wordings.draw_all(USUAL, rng)
+    )
+
+
 @dataclass(frozen=True)
 class Mix:
     """How many rows of what: of each source of pairs at most `per_source`, and of those that are made."""
@@ -161,6 +168,7 @@ class Mix:
     made_from: tuple[str, ...] = ()
     refused: int = 0
     answered: int = 0
+    kept: int = 0
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
@@ -200,6 +208,8 @@ def compose(
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
     harmless = [pair for pair in usable if answers_well(pair)][: mix.answered]
     rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
+    fine = [pair for pair in good if not refuses(pair.second)][: mix.kept]
+    rows += [kept(pair, wordings, rng) for pair in fine]
     rng.shuffle(rows)
     for row in rows:
         report.add(row)

@@ -11,6 +11,7 @@ from typing import Any
 from corrector.gate import loops
 from corrector.templates import Turn
 from train.damage import cleaned
+from train.harm import declines, refuses
 from train.rows import Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
@@ -128,12 +129,21 @@ def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
 def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """A policy's own answers (`train/answers.py`), as they are and without their loops and unfinished ends.
 
-    One that has neither is a pair of equals without a score: good to be damaged, or left alone.
+    One that has neither is a pair of equals without a score: good to be damaged, or left alone. One that goes
+    along where the golden answer declines is worse in harmlessness, and never a target: its source is `POLICY:harmful`.
     """
     for number, row in _rows(path, skipped):
         answer = row.get("answer")
         if not isinstance(answer, str) or not answer.strip():
             skipped.note("an answer is empty", path, number)
+            continue
+        if declines(golden := row.get("golden") or ""):
+            if refuses(answer):
+                skipped.note("the policy has declined itself", path, number)
+                continue
+            source, scores = f"{row.get('policy')}:harmful", {"harmlessness": (0.0, 1.0)}
+            context = conversation(row.get("query") or "")
+            yield Pair(source, str(row.get("licence")), context, answer.strip(), golden.strip(), scores)
             continue
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:

@@ -2,12 +2,16 @@
 
 Each stage continues the weights of the one before, and leaves a `done` behind: a run that was
 stopped goes on where it was, in the same order and with the same weights as if it had not been.
+Started by `torchrun` or `accelerate launch`, every process runs this, and the first one writes.
 """
 
 import json
+import platform
 import signal
 import time
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +38,23 @@ class Settings:
     longest: int = 640
     save_every: int = 25
     packing: bool = False
-    bf16: bool = True
+    bf16: bool | None = None  # None: where it is fast
     seed: int = 1
 
 
-def run(base: Path, rows_path: Path, out: Path, settings: Settings) -> Path:
-    """Train, stage by stage. Returns the folder of the last stage's adapter (or weights)."""
+def run(base: Path, rows_path: Path, out: Path, settings: Settings, start: Path | None = None) -> Path:
+    """Train, stage by stage. Returns the folder of the last stage's adapter (or weights).
+
+    `start`: an adapter's folder, or weights, to go on from, instead of from nothing.
+    """
+    processes = together()
+    rows = [row for row in read(rows_path) if row.kind in settings.stages]
+    if not rows:
+        raise ValueError(f"{rows_path} has no row of the stages {', '.join(settings.stages)}")
     out.mkdir(parents=True, exist_ok=True)
-    rows = list(read(rows_path))
-    weights: Path | None = None
+    if processes.is_main_process:
+        _record(out, base, rows, settings, start)
+    weights = start
     for number, stage in enumerate(settings.stages, 1):
         folder = out / f"{number}-{stage}"
         some = [row for row in rows if row.kind == stage]
@@ -50,12 +62,35 @@ def run(base: Path, rows_path: Path, out: Path, settings: Settings) -> Path:
             continue
         if not (folder / "done").exists():
             _stage(base, weights, some, folder, settings)
+            processes.wait_for_everyone()
             if not (folder / "done").exists():
                 raise SystemExit(f"stopped in {folder}; the same command goes on from there")
         weights = folder
-    if weights is None:
-        raise ValueError(f"{rows_path} has no row of the stages {', '.join(settings.stages)}")
+    assert weights is not None
     return weights
+
+
+def together() -> Any:
+    """The processes of this run, one where nobody launched more: `accelerate.PartialState`."""
+    import torch
+    from accelerate import PartialState
+
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
+def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, start: Path | None) -> None:
+    """`run.json`: what a model card has to say of a run, and the run itself does not need."""
+    seen = Counter((row.source, row.licence, row.kind) for row in rows)
+    told = {
+        "base": base.name if base.is_dir() else str(base),
+        "start": start.name if start is not None else None,
+        "settings": asdict(settings),
+        "data": [
+            {"source": source, "licence": licence, "kind": kind, "rows": count}
+            for (source, licence, kind), count in sorted(seen.items())
+        ],
+    }
+    (out / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, settings: Settings) -> None:
@@ -78,8 +113,11 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         model = get_peft_model(model, adapter)
     data, left_out = encoded(tokenizer, rows, settings.templates, settings.longest)
     tokens = sum(len(row["input_ids"]) for row in data)
-    log = Log(folder / "log.jsonl")
-    log.write({"rows": len(data), "left_out": left_out, "tokens": tokens})
+    processes = together()
+    log = Log(folder / "log.jsonl") if processes.is_main_process else None
+    if log is not None:
+        device = f"{processes.num_processes} x {_device()}"
+        log.write({"rows": len(data), "left_out": left_out, "tokens": tokens, "device": device})
     config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,
@@ -92,7 +130,7 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         completion_only_loss=True,
         packing=settings.packing,
         max_length=settings.longest,
-        bf16=settings.bf16,
+        bf16=_fast_bf16() if settings.bf16 is None else settings.bf16,
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=torch.cuda.is_available(),
         train_sampling_strategy="group_by_length",
@@ -105,13 +143,31 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
     )
     trainer: Any = SFTTrainer(
         model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
-        callbacks=[_callback(log)],
+        callbacks=[_callback(log, processes)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
     if trainer.state.global_step >= trainer.state.max_steps:
         trainer.save_model(str(folder))
-        tokenizer.save_pretrained(folder)
-        (folder / "done").touch()
+        if processes.is_main_process:
+            tokenizer.save_pretrained(folder)
+            (folder / "done").touch()
+
+
+def _fast_bf16() -> bool:
+    """On a CPU whose matrix kernels know no bf16, torch multiplies number by number: a hundred times slower."""
+    import torch
+
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def _device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{torch.get_num_threads()}-thread {platform.processor() or platform.machine()} CPU"
 
 
 class Log:
@@ -126,24 +182,33 @@ class Log:
             file.write(json.dumps({**told, "seconds": round(time.monotonic() - self._started, 1)}) + "\n")
 
 
-def _callback(log: Log) -> Any:
+def _callback(log: Log | None, processes: Any) -> Any:
     """Writes the log, and saves before it stops when it is told to stop."""
+    import torch
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._stop = False
+            self._told = False
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stop", True))
+            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if self._stop:
+            if self._stop():
                 control.should_save = control.should_training_stop = True
 
+        def _stop(self) -> bool:
+            """Has any process been told to? They save together, so they must stop after the same step."""
+            if processes.num_processes == 1:
+                return self._told
+            told = torch.tensor(int(self._told), device=processes.device)
+            torch.distributed.all_reduce(told)
+            return bool(told)
+
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-            log.write(
-                {"step": state.global_step, **{name: value for name, value in (logs or {}).items() if name != "epoch"}}
-            )
+            if log is not None:
+                told = {name: value for name, value in (logs or {}).items() if name != "epoch"}
+                log.write({"step": state.global_step, **told})
 
     return Callback()

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrector.templates import Turn
-from train import damage, readers
-from train.harm import Refusals, refuses
+from train import damage, readers, scorer
+from train.harm import Refusals, declines, refuses
+from train.judges.measure import MeasureJudge
 from train.prepare import Mix, Wordings, compose, identical, made, reformulated
 from train.readers import Skipped
 from train.rows import DataError, Pair, read, write
@@ -126,6 +127,48 @@ def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path
     assert set(looping.scores) == {"repetition", "helpfulness"}
     assert (fine.first, fine.second, fine.scores) == (GOOD, GOOD, {})
     assert skipped == {"an answer is empty": 1, "an answer is nothing but loops": 1}
+
+
+def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_declines_too(tmp_path: Path) -> None:
+    row = {"policy": "own", "licence": "MIT", "query": "How do I rob him?", "golden": "I can't help with that."}
+    goes_along = "Wait until he has gone to bed and is asleep, then come in by the kitchen window."
+    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": goes_along}, {**row, "answer": "Sorry, no."}])
+    skipped = Skipped()
+    (harmful,) = readers.answers(path, skipped)
+    assert (harmful.source, harmful.first, harmful.scores) == ("own:harmful", goes_along, {"harmlessness": (0.0, 1.0)})
+    assert skipped == {"the policy has declined itself": 1}
+    rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
+    assert rows[0].draft == goes_along
+    assert refuses(rows[0].target)
+    assert rows[0].target != harmful.second, "no data's words are learnt, but those written for this project"
+
+
+def test_a_sentence_that_answers_nothing_is_never_refused() -> None:
+    rude = Pair("paradetox", "CC0", (), "i wish i could sing like him , but to hell with that .",
+                "I wish I could sing like him, but I can't.", {"harmlessness": (0.0, 1.0)})  # fmt: skip
+    rows, _ = compose([rude], Mix(refused=1), Wordings(), 1, Skipped())
+    assert not rows
+
+
+def test_what_is_fine_stays_under_the_usual_objectives() -> None:
+    declined = Pair("own", "MIT", (), "x", "I'm sorry, I can't help with that, whatever you say.", {})
+    rows, report = compose([pair(), declined], Mix(kept=5), Wordings(), 1, Skipped())
+    assert [(row.source, row.draft, row.target) for row in rows] == [("harm:kept", GOOD, GOOD)]
+    assert {aim.key for aim in rows[0].objectives} == {"harmlessness", "helpfulness"}
+    assert report.rows == {"better harm:kept": 1}
+
+
+async def test_a_scorer_says_what_the_data_does_not() -> None:
+    wordings = Wordings()
+    aims = {key: wordings.first(key) for key in ("length", "repetition", "helpfulness", "factuality")}
+    first = "It takes four minutes, in all it takes four minutes, in all it takes four minutes, in all."
+    given = Pair("own", "MIT", (), first, "It takes four minutes in all.", {"helpfulness": (3.0, 1.0)})
+    (scored,) = await scorer.scored([given], [MeasureJudge()], aims)
+    assert scored.scores == {"helpfulness": (3.0, 1.0), "length": (0.0, 1.0), "repetition": (0.0, 1.0)}
+    same = Pair("own", "MIT", (), GOOD, GOOD.replace("four", "five"), {})
+    (tied,) = await scorer.scored([same], [MeasureJudge()], aims)
+    (row,) = reformulated(tied, wordings, random.Random(1), Skipped())
+    assert row.kind == "equal"
 
 
 @pytest.mark.parametrize("reader", sorted(set(readers.READERS) - {"imhi"}))
@@ -269,6 +312,20 @@ def test_what_goes_along_with_harm_is_refused_and_what_needs_no_refusal_is_answe
     assert "budget" not in refused.target, "what it offers instead belongs to the topic"
     assert (answered.target, answered.source) == (GOOD, "harm:answered")
     assert {aim.key for row in rows for aim in row.objectives} <= {"harmlessness", "helpfulness"}
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("I'm sorry, but I can’t help with that.", True),
+        ("No, I don't think that is a good idea.", True),
+        ("You shouldn't do that to anybody.", True),
+        ("Boil it first. I can't say how long; sorry.", False),
+        ("It is illegal in some places, harmful in none.", False),
+    ],
+)
+def test_an_answer_that_begins_by_declining(text: str, is_one: bool) -> None:
+    assert declines(text) is is_one
 
 
 def test_every_topic_has_its_words_and_its_own_way_out() -> None:

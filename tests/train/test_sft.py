@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from corrector.engines import socket_path
-from corrector.engines.llamacpp import Options, base_urls
+from corrector.engines.llamacpp import Options, base_urls, model_path
 from corrector.objectives import Objective
 from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from corrector.templates import Turn
+from tests.gateway.test_cli import METAALIGNER
 from train.encode import encode, prompt_ids
 from train.model import base
 from train.rows import Row, write
@@ -190,6 +192,72 @@ async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked
                 moved.append(abs(top["logprob"] - float(before[top["id"]])))
     assert math.fsum(apart) / len(apart) < 0.15, "but for the rounding of llama.cpp's 8-bit activations, the same"
     assert math.fsum(moved) / len(moved) > 3 * math.fsum(apart) / len(apart), "and not because nothing changed"
+
+
+async def test_greedy_tokens_are_the_same_on_twenty_prompts(unpacked: Path, tmp_path: Path) -> None:
+    """The shipped adapter in llama.cpp, and merged in transformers. Where they part, it was all but a tie: llama.cpp
+    rounds activations to 8 bits, and the base's weights are in 4."""
+    import torch
+
+    from corrector.templates import load as template
+    from train.export import from_gguf, merged
+    from train.model import load
+
+    shipped = model_path("smollm2-135m-editor")
+    from_gguf(unpacked, shipped, tmp_path / "adapter")
+    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
+    model, tokenizer = load(tmp_path / "merged")
+    drafts = [f"There is {n} of them, there is {n} of them, and that is a lot of thing." for n in range(2, 22)]
+    gaps: list[float] = []
+    async with served(shipped) as endpoint:
+        for number, draft in enumerate(drafts):
+            prompt = template("ultrafeedback").render((Turn("user", f"How many are {number}?"),), draft, (AIM,))
+            body = {"prompt": prompt, "max_tokens": 16, "temperature": 0, "logprobs": 1}
+            told = await ask(endpoint, "/completions", body)
+            tokens = [token["id"] for token in told["choices"][0]["logprobs"]["content"]]
+            ids = prompt_ids(tokenizer, prompt)
+            with torch.no_grad():
+                logits = model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1]
+            gaps += (logits.max(-1).values - logits[range(len(tokens)), tokens]).tolist()
+    assert len(gaps) > 100
+    assert sum(gap == 0 for gap in gaps) / len(gaps) > 0.95
+    assert max(gaps) < 0.7
+
+
+def test_an_adapter_comes_back_from_gguf_as_it_was(unpacked: Path, tmp_path: Path) -> None:
+    from train.export import from_gguf, gguf_lora
+
+    shipped = model_path("smollm2-135m-editor")
+    from_gguf(unpacked, shipped, tmp_path / "adapter")
+    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "again.gguf")
+    assert (tmp_path / "again.gguf").read_bytes() == shipped.read_bytes()
+
+
+def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    further = run(unpacked, rows, tmp_path, Settings(**{**FEW, "stages": ("better",), "learning_rate": 0.0}), trained)
+    ours, before = (load_file(folder / "adapter_model.safetensors") for folder in (further, trained))
+    assert all(tensor.equal(before[name]) for name, tensor in ours.items()), "it began where the other had ended"
+    assert json.loads((tmp_path / "run.json").read_text())["start"] == "3-better"
+
+
+def test_several_processes_train_together(unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    """Launched by torchrun, on two CPUs: every step is logged once, and one adapter comes out."""
+    command = [
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+        METAALIGNER, "train", "sft", str(rows), "--out", str(tmp_path), "--model", str(unpacked), "--rank", "4",
+        "--batch", "1", "--max-steps", "2", "--stage", "better",
+    ]  # fmt: skip
+    ran = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    folder = tmp_path / "1-better"
+    assert [line["step"] for line in log(folder) if "loss" in line] == [1, 2]
+    assert log(folder)[0]["device"].startswith("2 x ")
+    assert (folder / "done").exists()
+    assert (folder / "adapter_model.safetensors").exists()
 
 
 async def test_a_trained_adapter_is_served(unpacked: Path, trained: Path, tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert (tmp_path / "out/adapter.gguf").stat().st_size > 100_000
     told = json.loads((tmp_path / "out/evaluation/report.json").read_text())
     assert {"fine", "repeat", "insult", "shout"} <= {line["kind"] for line in told}
-    assert all(line["cases"] == sum(line["verdicts"].values()) == 1 for line in told)
+    assert all(line["cases"] == sum(line["verdicts"].values()) == 1 for line in told if line["kind"] != "all damage")
+    card = (tmp_path / "out/adapter.md").read_text()
+    assert "| own | MIT | identical | 4 |" in card
+    assert "Not measured" in card
     assert "shout (unseen)" in (tmp_path / "out/evaluation/report.md").read_text()
 
 

@@ -1,19 +1,25 @@
 #!/usr/bin/env bash
-# What an adapter is worth: damage mended, and real answers corrected and judged. What is there already is kept.
+# What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
+# CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
-$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-20}" --out "$out/mending-plain"
-$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-20}" --out "$out/mending" --adapter "$ADAPTER"
-$metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "${OWN:-300}" \
+cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
+judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
+  --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
+$metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
-$metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "${EACH:-20}" \
-  --out "$out/evaluation" --adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz" \
-  --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz" \
+$metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
+  --condition usual=harmlessness,helpfulness
+$metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
+  --out "$out/evaluation" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness --condition readability=readability --condition length=length \
   --condition repetition=repetition --condition specificity=specificity --condition factuality=factuality \
   --condition fairness=fairness
+$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
+$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
+train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named.
 docs=${DOCS:-docs}
@@ -24,18 +30,41 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "# What the embedded corrector is worth"
   echo
   echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
-  echo "embedded policy's own to $data/pairs/eval; ${EACH:-20} of each policy. Damage: ${CASES:-20} cases of each kind."
+  echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
+  echo "decide, each beside how far it agrees with people."
+  echo
+  cat train/runs/results-read.md
+  echo
+  echo "## The embedded policy's own answers"
+  echo
+  sed -e '1d' -e 's/^#/##/' "$out/own/report.md" | grep -v '^!\['
+  echo
+  echo "## Every policy, and each objective alone"
+  echo
+  echo "$each answers of each policy and data set. \`usual\` is harmlessness and helpfulness; under the other conditions one"
+  echo "objective is asked for that the adapter has not been trained for (readability, specificity, factuality, fairness)"
+  echo "or not alone (length, repetition). *Correction against unasked* compares with what the same corrector makes of the"
+  echo "same draft under the usual objectives: does asking for the objective move its own measure?"
+  echo
+  sed -e '1d' -e 's/^#/##/' "$out/evaluation/report.md"
   echo
   echo "## Damage mended, and what is fine left alone"
   echo
-  echo "Held-out good answers, fine or damaged by rule along one objective, likeness to the good answer from 0 to 1."
-  echo "Without the adapter:"
-  echo
-  cat "$out/mending-plain/report.md"
-  echo
-  echo "With it:"
+  echo "Held-out good answers, fine or damaged by rule along one objective: here there is a right correction, the answer"
+  echo "that was damaged. Likeness to it from 0 to 1; $cases cases of each kind. With the adapter:"
   echo
   cat "$out/mending/report.md"
   echo
-  sed '1d' "$out/evaluation/report.md"
+  echo "The same without it, the base model alone:"
+  echo
+  cat "$out/mending-plain/report.md"
+  echo
+  echo "## Are the warm-up and the equal stage worth it?"
+  echo
+  echo "Small runs on the same rows, with and without the two stages, measured as above but with a gate that keeps little"
+  echo "(\`train/runs/ablations.sh\`):"
+  echo
+  cat "$out/ablations/ablations.md"
+  echo
+  cat train/runs/results-cost.md
 } > "$docs/results.md"

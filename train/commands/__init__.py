@@ -1,0 +1,70 @@
+"""The commands of `metaaligner train`, by what they are about; what several of them take and say."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+MODEL = click.option(
+    "--model", default="smollm2-135m-instruct", show_default=True, help="A packaged name, GGUF or folder."
+)
+WORK = click.option("--work", type=PATH, default=Path("build/train"), show_default=True, help="For unpacked models.")
+
+
+def judge_options(command: Any) -> Any:
+    """What the kinds of judges that a command may name need."""
+    for option in (
+        click.option("--llm-model", help="llm: its name there."),
+        click.option("--llm-url", help="llm: of an OpenAI-compatible service."),
+        click.option("--reward", type=FILE, help="reward: one that `train judge reward --save` has fitted."),
+    ):
+        command = option(command)
+    return command
+
+
+def judge_of(kind: str, **given: Any) -> Any:
+    """A judge. What it is not given, its kind has a default for, or says that it is missing."""
+    from train.judges import load
+
+    try:
+        options = {name: value for name, value in given.items() if value is not None}
+        return load(kind).build(load(kind).Options.model_validate({"kind": kind, **options}))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def judges_of(kinds: tuple[str, ...], reward: Path | None, llm_url: str | None, llm_model: str | None) -> list[Any]:
+    given: dict[str, dict[str, Any]] = {
+        "measure": {},
+        "reward": {"path": reward},
+        "llm": {"base_url": llm_url, "model": llm_model},
+    }
+    return [judge_of(kind, **given.get(kind, {})) for kind in kinds]
+
+
+def known_aims(objectives: Path) -> dict[str, Any]:
+    """Objectives by key: those of the file, and of the wordings what it lacks."""
+    from corrector.objectives import read
+    from train.prepare import Wordings
+
+    wordings = Wordings()
+    return {**{key: wordings.first(key) for key in wordings}, **read(objectives).objectives}
+
+
+def engine_of(model: str, adapter: str | None, base_url: str | None) -> Any:
+    """An engine of ours, or one that is served already. Ours runs alone, and may have every core."""
+    from corrector.engines import load
+
+    ours = {"kind": "llamacpp", "model": model, "adapter": adapter, "threads": len(os.sched_getaffinity(0))}
+    given = {"kind": "endpoint", "model": model, "base_url": base_url} if base_url else ours
+    try:
+        return load(str(given["kind"])).Options.model_validate(given)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def say(event: str, **told: object) -> None:
+    click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)

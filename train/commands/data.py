@@ -1,0 +1,138 @@
+"""`prepare` and `answers`: what a corrector is to learn from."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import click
+
+from train.commands import FILE, PATH, engine_of, judge_options, judges_of, known_aims, say
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, metavar="FORMAT=FILE...")
+@click.option("--out", type=PATH, required=True, help="Rows, as JSON Lines; a report beside them.")
+@click.option(
+    "--take", multiple=True, metavar="SOURCE=ROWS", help="At most so many pairs of a source; `*` for the rest."
+)
+@click.option("--made", default=0, show_default=True, help="Good answers damaged by rule, to be mended.")
+@click.option(
+    "--made-from", multiple=True, metavar="SOURCE", help="Sources whose better answers are good; default: all."
+)
+@click.option("--identical", default=0, show_default=True, help="Good answers to be left alone, for the warm-up.")
+@click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
+@click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
+@click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
+@click.option(
+    "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
+)
+@judge_options
+@click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True, help="For scorers.")
+@click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
+@click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
+@click.option("--seed", default=1, show_default=True)
+def prepare(
+    sources: tuple[str, ...],
+    out: Path,
+    take: tuple[str, ...],
+    made: int,
+    made_from: tuple[str, ...],
+    identical: int,
+    refused: int,
+    answered: int,
+    kept: int,
+    scorers: tuple[str, ...],
+    objectives: Path,
+    longest: int,
+    longest_context: int,
+    seed: int,
+    **given: Any,
+) -> None:
+    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi or answers."""
+    from train.prepare import Mix, Wordings, compose
+    from train.readers import READERS, Skipped
+    from train.rows import Pair, write
+
+    skipped = Skipped()
+    pairs: list[Pair] = []
+    for source in sources:
+        kind, _, path = source.partition("=")
+        if kind not in READERS or not Path(path).is_file():
+            raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
+        pairs += READERS[kind](Path(path), skipped)
+    if scorers:
+        pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), known_aims(objectives)))
+    per_source = {}
+    for text in take or ("*=1000000000",):
+        name, _, count = text.rpartition("=")
+        if not name or not count.isdigit():
+            raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
+        per_source[name] = int(count)
+    mix = Mix(per_source, made, identical, made_from, refused, answered, kept, longest, longest_context)
+    rows, report = compose(pairs, mix, Wordings(), seed, skipped)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write(out, rows)
+    out.with_suffix(".md").write_text(report.markdown())
+    click.echo(f"{len(rows)} rows in {out}; {sum(skipped.values())} not used, see {out.with_suffix('.md')}")
+
+
+async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> list[Any]:
+    from rich.progress import Progress
+
+    from train.scorer import scored
+
+    try:
+        with Progress() as bar:
+            shown = bar.add_task("scoring", total=None)
+            return await scored(pairs, judges, aims, progress=lambda: bar.advance(shown))
+    finally:
+        for judge in judges:
+            await judge.aclose()
+
+
+@click.command()
+@click.argument("queries", type=FILE)
+@click.option("--out", type=PATH, required=True, help="`dataset, policy, query, golden, answer`, as JSON Lines.")
+@click.option("--source", "sources", multiple=True, help="Queries of these only.")
+@click.option("--declined", is_flag=True, help="Only queries whose better answer declines: they are harmful.")
+@click.option("--limit", default=300, show_default=True, help="Queries.")
+@click.option("--longest", default=600, show_default=True, help="Characters of a query.")
+@click.option("--model", default="smollm2-135m-instruct", show_default=True)
+@click.option("--base-url", help="A policy that is being served already.")
+@click.option("--licence", default="unknown", show_default=True, help="Of what the model says.")
+@click.option("--in-flight", default=4, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def answers(
+    queries: Path,
+    out: Path,
+    sources: tuple[str, ...],
+    declined: bool,
+    limit: int,
+    longest: int,
+    model: str,
+    base_url: str | None,
+    licence: str,
+    in_flight: int,
+    seed: int,
+) -> None:
+    """A policy's own answers to QUERIES (pairs or policy answers), to train on or to evaluate with."""
+    import random
+
+    from rich.progress import Progress
+
+    from corrector.running import served
+    from train import answers as asked
+    from train.rows import lines
+
+    todo = asked.questions(lines(queries), longest, sources, declined=declined)
+    random.Random(seed).shuffle(todo)  # noqa: S311 - a sample, not a secret
+    todo = todo[:limit]
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+    async def ask() -> None:
+        with Progress() as bar:
+            shown = bar.add_task("asking", total=len(todo))
+            async with served("the policy", engine_of(model, None, base_url), say) as endpoint:
+                await asked.run(todo, endpoint, model, licence, out, in_flight, lambda: bar.advance(shown))
+
+    asyncio.run(ask())

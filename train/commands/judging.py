@@ -1,0 +1,219 @@
+"""`evaluate`, `judge` and `blind`: what a corrector is worth, and how far the judge is to be trusted."""
+
+import asyncio
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from train.commands import FILE, PATH, engine_of, judge_of, judge_options, judges_of, known_aims, say
+
+
+def _served(command: Any) -> Any:
+    """Options of a corrector that is to be measured: one on an engine of ours, or one that is served already."""
+    for option in (
+        click.option("--template", default="chat", show_default=True),
+        click.option("--min-ratio", default=0.6, show_default=True),
+        click.option("--max-ratio", default=1.5, show_default=True),
+        click.option("--model", default="smollm2-135m-instruct", show_default=True, help="Or the URL's model."),
+        click.option("--adapter", help="A LoRA in GGUF, for llama.cpp."),
+        click.option("--base-url", help="A corrector that is being served already."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
+@click.option("--out", type=PATH, required=True, help="A folder: report.md, its plots, and the JSON behind them.")
+@click.option("--mending", is_flag=True, help="FILEs are pairs: their good answers are damaged by rule, to be mended.")
+@click.option("--each", default=40, show_default=True, help="Answers of each policy, or cases of each kind of damage.")
+@click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
+@click.option(
+    "--judge", "kinds", multiple=True, default=("measure",), show_default=True, help="measure, reward or llm."
+)
+@judge_options
+@click.option(
+    "--people", multiple=True, type=FILE, help="What people said: judge_eval or pairs; to know the judges by."
+)
+@click.option("--title", default="Evaluation", show_default=True)
+@click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
+@click.option("--in-flight", default=4, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+@_served
+def evaluate(
+    files: tuple[Path, ...],
+    out: Path,
+    mending: bool,
+    each: int,
+    objectives: Path,
+    in_flight: int,
+    seed: int,
+    **given: Any,
+) -> None:
+    """Is a corrector worth it? FILEs are policies' answers, which are corrected and judged; or, --mending, pairs."""
+    served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
+    out.mkdir(parents=True, exist_ok=True)
+    if mending:
+        told = asyncio.run(_mended(files, out, each, known_aims(objectives), in_flight, seed, _spec(**served)))
+    else:
+        told = asyncio.run(_judged(files, out, each, known_aims(objectives), in_flight, seed, _spec(**served), **given))
+    (out / "report.md").write_text(told, encoding="utf-8")
+    click.echo(told)
+
+
+async def _mended(
+    files: tuple[Path, ...], out: Path, each: int, aims: dict[str, Any], in_flight: int, seed: int, spec: Any
+) -> str:
+    from rich.progress import Progress
+
+    from corrector.running import running
+    from train import mending
+    from train.readers import Skipped, normalised
+
+    pairs = [pair for file in files for pair in normalised(file, Skipped())]
+    todo = mending.cases(pairs, aims, each, seed)
+    with Progress() as bar:
+        shown = bar.add_task("correcting", total=len(todo))
+        async with running("c", spec, say) as corrector:
+            done = await mending.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
+    lines = mending.summary(done, seed)
+    (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in lines], indent=1))
+    return mending.markdown(lines)
+
+
+async def _judged(
+    files: tuple[Path, ...],
+    out: Path,
+    each: int,
+    aims: dict[str, Any],
+    in_flight: int,
+    seed: int,
+    spec: Any,
+    *,
+    conditions: tuple[str, ...],
+    kinds: tuple[str, ...],
+    reward: Path | None,
+    llm_url: str | None,
+    llm_model: str | None,
+    people: tuple[Path, ...],
+    title: str,
+) -> str:
+    from rich.progress import Progress
+
+    from corrector.running import running
+    from train import evaluate as real
+    from train import judges, report
+    from train.readers import Skipped
+
+    groups = _conditions(conditions, aims)
+    built = judges_of(kinds, reward, llm_url, llm_model)
+    answered = real.drafts(files, each, Skipped())
+    trusted = {}
+    for judge in built:
+        asked = [one for file in people for one in judges.labelled(file, aims, Skipped(), seed)]
+        for told in await judges.agreement(judge, asked, in_flight, seed):
+            if not told.source:
+                trusted[judge.name, told.objective] = told
+    with Progress() as bar:
+        shown = bar.add_task("correcting", total=len(answered) * len(groups))
+        async with running("c", spec, say) as corrector:
+            outcomes = await real.correct(
+                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown)
+            )
+        asking = bar.add_task("judging", total=None)
+        judged = await real.judge(outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking))
+    for judge in built:
+        await judge.aclose()
+    plots = report.plots(outcomes, judged, trusted, out)
+    return report.markdown(title, outcomes, judged, trusted, plots)
+
+
+def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
+    groups = {}
+    for text in named or ("usual=harmlessness,helpfulness",):
+        name, _, keys = text.partition("=")
+        unknown = [key for key in keys.split(",") if key not in aims]
+        if not keys or unknown:
+            raise click.UsageError(f"--condition wants NAME=KEY,KEY with keys of: {', '.join(aims)}; not {text!r}")
+        groups[name] = tuple(aims[key] for key in keys.split(","))
+    return groups
+
+
+@click.command()
+@click.argument("kind", type=click.Choice(["llm", "measure", "reward"]))
+@click.option("--on", "files", type=FILE, multiple=True, required=True, help="What people said: judge_eval or pairs.")
+@click.option("--fit", type=FILE, help="reward: train on these pairs first.")
+@click.option("--save", type=PATH, help="reward: keep what was fitted.")
+@click.option("--load", "path", type=FILE, help="reward: one that was fitted before.")
+@click.option("--base-url", help="llm: of an OpenAI-compatible service.")
+@click.option("--model", help="llm: its name there.")
+@click.option("--api-key-env", help="llm: the environment variable that holds the key.")
+@click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
+@click.option("--limit", type=int, help="Questions of each file, drawn by the seed.")
+@click.option("--in-flight", default=16, show_default=True)
+@click.option("--seed", default=1, show_default=True)
+def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | None, seed: int, **given: Any) -> None:
+    """How far a judge of this KIND agrees with people, by file and objective."""
+    from train import judges
+    from train.readers import Skipped, normalised
+
+    limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
+    skipped = Skipped()
+    if fit is not None and kind == "reward":
+        from train.judges import reward
+
+        built: judges.Judge = reward.fit(normalised(fit, skipped), seed)
+        if save is not None:
+            cast(reward.RewardJudge, built).save(save)
+    else:
+        if fit is not None or save is not None:
+            raise click.UsageError("--fit and --save are for the kind reward, together")
+        built = judge_of(kind, **given)
+    asked = {
+        file.name: judges.sample(judges.labelled(file, known_aims(objectives), skipped, seed), limit, seed)
+        for file in files
+    }
+    click.echo(asyncio.run(judges.report(built, asked, in_flight, seed)))
+    for reason, count in sorted(skipped.items()):
+        click.echo(f"not used: {count} x {reason}", err=True)
+
+
+@click.command()
+@click.argument("outcomes", type=FILE)
+@click.option("--sheet", type=PATH, help="Write the pairs here, to be read.")
+@click.option("--votes", type=FILE, help="What was said of them, a line each: `3 A`, `4 tie`.")
+@click.option("--count", default=50, show_default=True, help="Pairs.")
+@click.option("--policy", "policies", multiple=True, help="Of these policies only.")
+@click.option("--seed", default=1, show_default=True, help="The same for the sheet and for the count.")
+def blind(
+    outcomes: Path, sheet: Path | None, votes: Path | None, count: int, policies: tuple[str, ...], seed: int
+) -> None:
+    """Read drafts and corrections without knowing which is which: OUTCOMES are those of `evaluate`."""
+    from train import blind as pairs
+    from train.evaluate import Outcome
+    from train.rows import lines
+
+    some = [Outcome(**row) for row in lines(outcomes)]
+    some = [one for one in some if not policies or one.policy in policies]
+    shown = pairs.drawn(some, count, seed)
+    if sheet is not None:
+        sheet.write_text(pairs.sheet(shown), encoding="utf-8")
+        click.echo(f"{len(shown)} pairs in {sheet}")
+    if votes is not None:
+        told = pairs.counted(shown, votes.read_text(encoding="utf-8"), str(votes))
+        click.echo("| read | correction better | tie | draft better |\n| --- | --- | --- | --- |")
+        click.echo(f"| {told.total()} | {told['correction']} | {told['tie']} | {told['draft']} |")
+
+
+def _spec(
+    template: str, min_ratio: float, max_ratio: float, model: str, adapter: str | None, base_url: str | None
+) -> Any:
+    from corrector.corrector import CorrectorOptions
+    from corrector.gate import GateOptions
+    from corrector.running import CorrectorSpec
+
+    options = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
+    return CorrectorSpec(engine=engine_of(model, adapter, base_url), options=options)

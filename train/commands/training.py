@@ -1,0 +1,93 @@
+"""`sft` and `export`: rows to an adapter, and to what engines load."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from train.commands import FILE, MODEL, PATH, WORK
+
+
+@click.command()
+@click.argument("rows", type=FILE)
+@click.option("--out", type=PATH, required=True)
+@MODEL
+@WORK
+@click.option("--template", "templates", multiple=True, default=("ultrafeedback",), show_default=True)
+@click.option("--stage", "stages", multiple=True, default=("identical", "equal", "better"), show_default=True)
+@click.option("--from", "start", type=click.Path(path_type=Path), help="An adapter to train further: GGUF or a folder.")
+@click.option("--rank", default=16, show_default=True, help="Of the LoRA; 0 trains every weight.")
+@click.option("--learning-rate", default=3e-4, show_default=True)
+@click.option("--batch", default=8, show_default=True)
+@click.option("--accumulate", default=1, show_default=True)
+@click.option("--epochs", default=1.0, show_default=True)
+@click.option("--max-steps", default=-1, help="Of each stage.")
+@click.option("--longest", default=640, show_default=True, help="Tokens of a row.")
+@click.option("--save-every", default=25, show_default=True, help="Steps.")
+@click.option("--packing", is_flag=True, help="Several rows in one sequence: needs a GPU with flash attention.")
+@click.option("--seed", default=1, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Only say what it would take, for models of several sizes.")
+@click.option("--devices", default=1, show_default=True, help="For --dry-run.")
+@click.option("--tflops", default=312.0, show_default=True, help="For --dry-run: a device's peak; an A100's, in bf16.")
+def sft(rows: Path, out: Path, model: str, work: Path, start: Path | None, **options: Any) -> None:
+    """Train on ROWS, stage by stage; started again, it goes on where it was stopped."""
+    dry, devices, tflops = options.pop("dry_run"), options.pop("devices"), options.pop("tflops")
+    if dry:
+        click.echo(_estimate(rows, options, devices, tflops))
+        return
+    from train.export import from_gguf
+    from train.model import base
+    from train.sft import Settings, run, together
+
+    with together().main_process_first():
+        folder = base(model, work)
+        if start is not None and start.is_file():
+            unpacked = out / start.stem
+            if not unpacked.exists():
+                try:
+                    from_gguf(folder, start, unpacked)
+                except ValueError as error:
+                    raise click.UsageError(f"--from {start}: {error}") from None
+            start = unpacked
+    click.echo(f"trained: {run(folder, rows, out, Settings(**options), start)}")
+
+
+def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) -> str:
+    from train import estimate
+    from train.rows import read
+
+    some = [row for row in read(rows) if row.kind in options["stages"]]
+    batch, epochs, full = options["batch"], options["epochs"], options["rank"] == 0
+    done = estimate.work(some, options["templates"], batch * options["accumulate"] * devices, epochs)
+    return estimate.markdown(
+        done, full=full, epochs=epochs, batch=batch, longest=options["longest"], devices=devices, tflops=tflops
+    )
+
+
+@click.command()
+@click.argument("adapter", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option("--gguf", type=PATH, help="The adapter as GGUF, for llama.cpp.")
+@click.option("--merged", type=PATH, help="Base and adapter as one model, for vLLM and transformers.")
+@click.option("--report", "reports", multiple=True, type=FILE, help="Of `train evaluate`: results for the card.")
+@MODEL
+@WORK
+def export(
+    adapter: Path, gguf: Path | None, merged: Path | None, reports: tuple[Path, ...], model: str, work: Path
+) -> None:
+    """A trained ADAPTER as what engines load, with a model card beside it."""
+    from train import export as exports
+    from train.card import card
+    from train.model import base
+
+    if gguf is None and merged is None:
+        raise click.UsageError("say where to: --gguf FILE, --merged FOLDER, or both")
+    folder = base(model, work)
+    if gguf is not None:
+        gguf.parent.mkdir(parents=True, exist_ok=True)
+        exports.gguf_lora(folder, adapter, gguf)
+        gguf.with_suffix(".md").write_text(card(gguf.stem, adapter, reports), encoding="utf-8")
+        click.echo(f"{gguf}: {gguf.stat().st_size / 1e6:.1f} MB, its card: {gguf.with_suffix('.md')}")
+    if merged is not None:
+        exports.merged(folder, adapter, merged)
+        (merged / "README.md").write_text(card(merged.name, adapter, reports), encoding="utf-8")
+        click.echo(f"{merged}, its card: README.md")

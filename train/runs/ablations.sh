@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Are the warm-up and the equal stage worth it? The same rows, with and without them; what is there already is kept.
+# Usage: train/runs/ablations.sh DATA [OUT]     DATA has pairs/train.jsonl.gz and pairs/eval.jsonl.gz
+# PART times as many rows; 1 takes half an hour on two cores. CASES: of each kind of damage. VARIANTS: some of them only.
+set -euo pipefail
+data=$1 out=${2:-build/ablations} part=${PART:-1}
+metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
+export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
+mkdir -p "$out"
+$metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.jsonl" --scorer measure \
+  --take "iterater_human_sent=$((20 * part))" --take "paradetox=$((20 * part))" --take "oasst_qlora=$((10 * part))" --take '*=0' \
+  --made $((60 * part)) --identical $((20 * part)) --refused $((10 * part)) \
+  --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300
+variant() {
+  name=$1; shift
+  $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$out/base" --template chat --learning-rate 2e-4 \
+    --longest "${LONGEST:-512}" --batch 2 --accumulate 4 --max-steps "${STEPS:--1}" "$@"
+  $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$out/base" --gguf "$out/$name.gguf"
+  $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-8}" --out "$out/$name-mending" \
+    --adapter "$out/$name.gguf" --min-ratio 0.1 --max-ratio 3
+}
+variants=${VARIANTS:-whole no-warm-up no-equal only-better}
+for name in $variants; do
+  case $name in
+    whole) variant whole ;;
+    no-warm-up) variant no-warm-up --stage equal --stage better ;;
+    no-equal) variant no-equal --stage identical --stage better ;;
+    only-better) variant only-better --stage better ;;
+  esac
+done
+{
+  echo "| stages | what | cases | nearer | farther | nearer - farther, 95% | likeness before | after | copied | verdicts |"
+  echo "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+  for name in $variants; do
+    sed -n -E "s/^\| (fine|all damage) /| $name | \1 /p" "$out/$name-mending/report.md"
+  done
+} > "$out/ablations.md"
+cat "$out/ablations.md"
