@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-drafting session results constraints clean
+.PHONY: serve install dev test lint format bench bench-drafting bench-overlap session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -47,6 +47,10 @@ bench: dev
 # Tokens a second of real corrections, by how their drafts are proposed.
 bench-drafting: dev
 	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz
+
+# How long the corrector's first token takes after the policy's last, with its prompt computed ahead or not.
+bench-overlap: dev
+	$(BIN)/python -m bench.overlap
 
 # The recorded session of the README, as it comes out here.
 session: dev

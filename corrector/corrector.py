@@ -4,24 +4,25 @@ Knows one engine behind an OpenAI-compatible URL and one prompt family; nothing 
 """
 
 import asyncio
-import re
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from corrector import gate, protect, segments
+from corrector.ahead import Ahead
 from corrector.gate import GateOptions
+from corrector.generation import ContextTooLong, Usage, as_text, generate
 from corrector.objectives import Objective
 from corrector.quoting import Quoting
 from corrector.strictyaml import Strict
 from corrector.templates import Prompt, Turn, load
-from wire.codec import dumps, loads
-from wire.endpoint import Endpoint, Opened, json_events
-from wire.errors import Dropped, Malformed, Rejected, TimedOut, WireError
+from wire.endpoint import Endpoint
+from wire.errors import Malformed, TimedOut, WireError
 
 Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"]
 
@@ -31,7 +32,6 @@ SMALLEST_PART = 32  # estimated tokens; an engine without room for them has none
 CHECK_EVERY_CHARS = 64
 ROOM_TO_GROW = 1.3
 RESTART_S = 1.0
-_TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
 
 
 class CorrectorOptions(Strict):
@@ -40,6 +40,7 @@ class CorrectorOptions(Strict):
     template: str = "ultrafeedback"
     max_new_tokens: Annotated[int, Field(ge=16)] = 1024
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
+    prefill_ahead: Annotated[int, Field(ge=0)] = 0  # while fewer corrections than this are on their way
     gate: GateOptions = GateOptions()
 
 
@@ -72,14 +73,15 @@ class Correction:
     total_s: float = 0.0
 
 
-@dataclass(slots=True)
-class _Usage:
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    started: float = field(default_factory=time.monotonic)
-    queue_s: float | None = None
-    first_token_s: float | None = None
-    finish_reason: str | None = None
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A task as the engine will see it. `context`: of the `quoted` turns, those that fit."""
+
+    masked: protect.Masked
+    joiner: str
+    context: tuple[Turn, ...]
+    quoted: tuple[Turn, ...]
+    parts: list[str]
 
 
 @dataclass(slots=True)
@@ -97,10 +99,6 @@ class _Part:
     resumed_at: int | None = None
 
 
-class _ContextTooLong(Exception):
-    pass
-
-
 class Corrector:
     """A corrector model behind an endpoint. Safe for many corrections at once."""
 
@@ -114,27 +112,57 @@ class Corrector:
         self._context_tokens = context_tokens
         self._template = load(options.template)
         self._quoting = Quoting(self._template.DELIMITERS)
+        self._corrections = 0  # on their way
 
     async def reachable(self) -> bool:
         return await self._endpoint.reachable()
 
-    async def correct(self, task: Task) -> AsyncIterator[str | Correction]:
+    async def correct(self, task: Task) -> AsyncGenerator[str | Correction, None]:
         """Pieces of the text to send, then the `Correction`.
 
         Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
         """
-        usage = _Usage()
-        masked = protect.mask(task.draft, self._quoting.pattern)
-        if not protect.prose(masked.text):
+        usage = Usage()
+        asked = self._asked(task)
+        if not protect.prose(asked.masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
             yield Correction(task.draft, "skipped", reason)
             return
+        self._corrections += 1
+        try:
+            async with aclosing(self._parts(task, asked, usage)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            self._corrections -= 1
+
+    @property
+    def goes_ahead(self) -> bool:
+        """Is there room now to compute a prompt while its draft is being written?"""
+        return self._corrections < self._options.prefill_ahead
+
+    def ahead(self, context: tuple[Turn, ...], objectives: tuple[Objective, ...]) -> Ahead:
+        """A correction's prompt, computed while its draft is being written."""
+
+        def prompt(draft: str) -> Prompt:
+            asked = self._asked(Task(context, draft, objectives))
+            return self._template.render(asked.context, asked.parts[0].strip() if asked.parts else "", objectives)
+
+        return Ahead(self._endpoint, self._model, self._options.timeout_s, prompt)
+
+    def _asked(self, task: Task) -> _Asked:
+        """The draft masked and cut, and of its context what there is room for, quoted."""
+        masked = protect.mask(task.draft, self._quoting.pattern)
         joiner = self._quoting.joiner(task.draft, *(turn.text for turn in task.context))
         context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in task.context)
         size, context_size = self._sizes(masked.text, task.objectives)
-        kept = _fit(context, context_size)
-        waiting = deque(segments.split(masked.text, size))
+        return _Asked(masked, joiner, _fit(context, context_size), context, segments.split(masked.text, size))
+
+    async def _parts(self, task: Task, asked: _Asked, usage: Usage) -> AsyncGenerator[str | Correction, None]:
+        """Part by part; one for which there is no room is tried with less context, then in halves."""
+        masked, joiner, kept = asked.masked, asked.joiner, asked.context
+        waiting = deque(asked.parts)
         done: list[_Part] = []
         span = 0
         while waiting:
@@ -143,7 +171,7 @@ class Corrector:
             try:
                 async for piece in self._part(task, part, masked.spans, kept, joiner, usage):
                     yield piece
-            except _ContextTooLong:
+            except ContextTooLong:
                 if kept:
                     kept = _fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
                     waiting.appendleft(text)
@@ -159,12 +187,12 @@ class Corrector:
             done.append(part)
             span = part.last_span
         told = _summary(task, done, usage, dropped=len(task.context) - len(kept))
-        told.shortened_turn = bool(kept) and kept[0].text != context[-len(kept)].text
+        told.shortened_turn = bool(kept) and kept[0].text != asked.quoted[-len(kept)].text
         yield told
 
     def _sizes(self, masked: str, objectives: Sequence[Objective]) -> tuple[int, int]:
         """Estimated tokens: the longest part of a draft, and what its context may have beside it."""
-        overhead = segments.tokens(_as_text(self._template.render((), "", objectives))) + 64
+        overhead = segments.tokens(as_text(self._template.render((), "", objectives))) + 64
         room = max(64, self._context_tokens - overhead)
         size = max(32, int(min(self._options.max_new_tokens / ROOM_TO_GROW, room * 0.4)))
         part = min(size, segments.tokens(masked))
@@ -177,7 +205,7 @@ class Corrector:
         spans: tuple[str, ...],
         context: tuple[Turn, ...],
         joiner: str,
-        usage: _Usage,
+        usage: Usage,
     ) -> AsyncIterator[str]:
         """Pieces to send for one part, which is then complete; what became of it stands in the part."""
         core = part.masked.strip()
@@ -216,7 +244,7 @@ class Corrector:
         if ready:
             yield ready
 
-    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str], usage: _Usage) -> AsyncIterator[str]:
+    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str], usage: Usage) -> AsyncIterator[str]:
         """The generated text without white space around it, stopped at the first fault.
 
         Its tail is held back, until the gate has passed the whole.
@@ -241,6 +269,9 @@ class Corrector:
         _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
         part.written += held
         yield held
+
+    def _generate(self, prompt: Prompt, limit: int, usage: Usage) -> AsyncIterator[str]:
+        return generate(self._endpoint, self._model, prompt, limit, self._options.timeout_s, usage)
 
     def _no_leak(self, core: str, written: str, held: str) -> None:
         leaked = self._quoting.imitates(written + held, max(0, len(written) - HOLD_CHARS))
@@ -269,47 +300,6 @@ class Corrector:
         if not seamless and segments.at_border(part.masked, start + come):
             return "\n\n" + rest.lstrip("\n")
         return segments.continued(part.sent, rest)
-
-    async def _generate(self, prompt: Prompt, max_tokens: int, usage: _Usage) -> AsyncIterator[str]:
-        """The engine's text as it comes. Raises `WireError`; `_ContextTooLong` before any text."""
-        deadline = asyncio.get_running_loop().time() + self._options.timeout_s - (time.monotonic() - usage.started)
-        chat = not isinstance(prompt, str)
-        body = {
-            "model": self._model,
-            **({"messages": prompt} if chat else {"prompt": prompt}),
-            "max_tokens": max_tokens,
-            "temperature": 0,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        usage.finish_reason = None
-        opened: Opened | None = None
-        try:
-            async with asyncio.timeout_at(deadline):
-                opened = await self._endpoint.post("/chat/completions" if chat else "/completions", dumps(body))
-            if usage.queue_s is None:
-                usage.queue_s = time.monotonic() - usage.started
-            events = json_events(opened) if opened.streamed else _unstreamed(opened)
-            while True:
-                async with asyncio.timeout_at(deadline):
-                    event = await anext(events, None)
-                if event is None:
-                    break
-                if text := _take(event, usage, self._endpoint.name):
-                    if usage.first_token_s is None:
-                        usage.first_token_s = time.monotonic() - usage.started
-                    yield text
-        except TimeoutError:
-            raise TimedOut(f"{self._endpoint.name} did not finish in {self._options.timeout_s:g} s") from None
-        except Rejected as error:
-            if error.status in (400, 413, 422) and _TOO_LONG.search(error.body[:2000]):
-                raise _ContextTooLong from None
-            raise
-        finally:
-            if opened is not None:
-                opened.close()
-        if usage.finish_reason is None:
-            raise Dropped(f"{self._endpoint.name} ended its answer without a finish_reason")
 
 
 async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correction:
@@ -358,41 +348,11 @@ def _restored(masked: str, spans: tuple[str, ...]) -> str:
     return protect.restore(protect.Masked(masked, spans))
 
 
-def _as_text(prompt: Prompt) -> str:
-    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
-
-
 def _failure(error: WireError) -> str:
     return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"
 
 
-async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:
-    """Some servers answer in one piece whatever they are asked."""
-    try:
-        yield loads(await opened.read())
-    except ValueError:
-        raise Malformed(f"{opened.name} did not answer in JSON") from None
-
-
-def _take(event: dict[str, object], usage: _Usage, name: str) -> str:
-    """The text of one event of either API; its usage and finish_reason go to `usage`."""
-    if event.get("error"):
-        raise Dropped(f"{name} reported an error in its stream")
-    spent = event.get("usage")
-    if isinstance(spent, dict):
-        usage.prompt_tokens += int(spent.get("prompt_tokens") or 0)
-        usage.completion_tokens += int(spent.get("completion_tokens") or 0)
-    choices = event.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
-        return ""
-    choice = choices[0]
-    usage.finish_reason = choice.get("finish_reason") or usage.finish_reason
-    message = choice.get("delta") or choice.get("message") or {}
-    text = choice.get("text") or message.get("content") or ""
-    return text if isinstance(text, str) else ""
-
-
-def _summary(task: Task, parts: list[_Part], usage: _Usage, *, dropped: int) -> Correction:
+def _summary(task: Task, parts: list[_Part], usage: Usage, *, dropped: int) -> Correction:
     """One verdict for all parts: any failure, else any rewriting, else any fault, else unchanged."""
     verdicts = [part.verdict for part in parts]
     order: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged")

@@ -79,7 +79,13 @@ class Pipeline:
                 task.cancel()
 
     async def _ask(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> Reply:
-        """The first of the plan's policies that answers. Raises `GatewayError` with the first one's failure."""
+        """The first of the plan's policies that answers; meanwhile its corrector may begin with what is there already.
+
+        Raises `GatewayError` with the first one's failure.
+        """
+        if todo.skip is None and todo.mode != "shadow" and snapshot.correctors[todo.corrector].goes_ahead:
+            context = exchange.conversation(request.body["messages"])
+            record.ahead = snapshot.correctors[todo.corrector].ahead(context, todo.objectives)
         failure: WireError | None = None
         for name in todo.policies:
             try:
@@ -261,6 +267,8 @@ class Pipeline:
         choices: list[Json] = body["choices"]
         drafts = [_draft(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
         keep = todo.tenant.on_failure == "original"
+        if record.ahead is not None:
+            await record.ahead.finish()
         try:
             corrections = await all_of(
                 [whole(corrector, _task(request, todo, draft, live=False, keep=keep)) for _, draft in drafts]
@@ -295,7 +303,11 @@ class Pipeline:
                 passing = held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
                 if passing is not None:
                     yield sse.encode(passing)
+                if record.ahead is not None and record.ahead.due and 0 in held.choices:
+                    record.ahead.grow(_draft(held.choices[0].text, todo)[1])
             record.policy_s = record.since()
+            if record.ahead is not None:
+                await record.ahead.finish()
             if not held.ended:
                 raise Dropped("the policy's stream ended before its answer did")
             corrections: dict[int, Correction] = {}

@@ -12,6 +12,8 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
+from corrector.ahead import Ahead
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 120)
 _OVERHEAD = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5)
 
@@ -97,12 +99,15 @@ class Record:
     corrector_s: float = 0.0
     policy_tokens: int | None = None
     corrector_tokens: int = 0
+    ahead: Ahead | None = None  # what the corrector computes while the policy is still writing
 
     def since(self) -> float:
         """Seconds since the request came."""
         return time.perf_counter() - self.started
 
     def finish(self, metrics: Metrics, log: Any) -> None:
+        if self.ahead is not None:
+            self.ahead.cancel()
         total = self.since()
         own = max(0.0, total - (self.policy_s or 0.0) - self.corrector_s)
         metrics.requests.labels(self.policy, self.tenant, self.verdict, first_reason(self.reason), self.status).inc()

@@ -1,0 +1,86 @@
+"""`make bench-overlap`: from the policy's last token to the corrector's first, with its prompt computed ahead or not.
+
+The shipped corrector on its engine; the policy is a text that grows at a steady pace, as one on a machine of its own
+writes. Every run has a conversation that no run before had, so that no prefix is there already. Read the ratio.
+"""
+
+import asyncio
+import os
+import random
+import statistics
+import time
+from pathlib import Path
+
+import click
+
+from bench import machine
+from corrector.corrector import Corrector, CorrectorOptions, Task
+from corrector.engines.llamacpp import Options
+from corrector.objectives import Objective, read
+from corrector.running import CorrectorSpec, running
+from corrector.templates import Turn
+
+WORDS = (
+    "river", "table", "winter", "question", "machine", "garden", "answer", "letter", "number", "window", "paper",
+)  # fmt: skip
+
+
+def text(rng: random.Random, tokens: int) -> str:
+    """Sentences of so many words that the embedded model has about one token for."""
+    return " ".join(f"{' '.join(rng.choices(WORDS, k=9)).capitalize()}." for _ in range(tokens // 10))
+
+
+async def once(
+    corrector: Corrector, context: tuple[Turn, ...], draft: str, aims: tuple[Objective, ...], rate: float
+) -> float:
+    """Seconds. `rate`: characters a second at which the draft grows."""
+    ahead = corrector.ahead(context, aims) if corrector.goes_ahead else None
+    for end in range(0, len(draft), 20):
+        await asyncio.sleep(20 / rate)
+        if ahead is not None and ahead.due:
+            ahead.grow(draft[:end])
+    started = time.perf_counter()
+    if ahead is not None:
+        await ahead.finish()
+    pieces = corrector.correct(Task(context, draft, aims, live=True))
+    async for piece in pieces:
+        if isinstance(piece, str) and piece.strip():
+            break
+    await pieces.aclose()
+    return time.perf_counter() - started
+
+
+async def measured(below: int, size: int, rounds: int, threads: int, draft_tokens: int, seed: str) -> float:
+    """The median of some rounds."""
+    rng = random.Random(seed)
+    aims = tuple(read(Path("objectives.yaml")).objectives[key] for key in ("harmlessness", "helpfulness"))
+    model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "threads": threads}
+    spec = CorrectorSpec(
+        engine=Options.model_validate({"kind": "llamacpp", **model}),
+        options=CorrectorOptions(template="chat", prefill_ahead=below),
+    )
+    async with running("c", spec, lambda event, **told: None) as corrector:
+        times = []
+        for _ in range(rounds):
+            context = (Turn("user", text(rng, size)),)
+            times.append(await once(corrector, context, text(rng, draft_tokens), aims, rate=120))
+        return statistics.median(times)
+
+
+@click.command()
+@click.option("--tokens", "sizes", multiple=True, type=int, default=(500, 4000), show_default=True)
+@click.option("--draft", "draft_tokens", default=300, show_default=True, help="Tokens of the policy's answer.")
+@click.option("--rounds", default=3, show_default=True)
+@click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
+def main(sizes: tuple[int, ...], draft_tokens: int, rounds: int, threads: int) -> None:
+    print(f"{machine()}, {threads} threads; an answer of {draft_tokens} tokens, the median of {rounds}\n")
+    print("| tokens of context | last token to first, s | with the prompt computed ahead, s | ratio |")
+    print("| --- | --- | --- | --- |")
+    for size in sizes:
+        plain = asyncio.run(measured(0, size, rounds, threads, draft_tokens, f"plain {size}"))
+        early = asyncio.run(measured(4, size, rounds, threads, draft_tokens, f"early {size}"))
+        print(f"| {size} | {plain:.2f} | {early:.2f} | {early / plain:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""The corrector's prompt computed ahead, while the policy is still writing.
+
+A correction's prompt begins with the objectives, the conversation and the draft, all of which are there before the
+draft is complete. Asked for one token of what there is so far, an engine that keeps the prefixes that it has seen
+(vLLM's prefix cache, llama.cpp's slots) has all but the tail behind it when the policy has said its last.
+
+Nothing depends on it: where a request fails, the correction itself will say why.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from corrector.generation import ContextTooLong, Usage, generate
+from corrector.templates import Prompt
+from wire.endpoint import Endpoint
+from wire.errors import WireError
+
+GROWN_CHARS = 600  # so much more of the draft is worth another request
+LOOK_EVERY_S = 0.1
+LAST_S = 1.0  # so long the correction waits for the one that is on its way: it computes what would be computed anyway
+
+
+class Ahead:
+    """Of one draft. At most one request is on its way; `prompt` makes of a draft so far what a correction would ask."""
+
+    def __init__(self, endpoint: Endpoint, model: str, timeout_s: float, prompt: Callable[[str], Prompt]) -> None:
+        self._endpoint = endpoint
+        self._model = model
+        self._timeout_s = timeout_s
+        self._prompt = prompt
+        self._asked_chars = 0
+        self._looked = time.monotonic()
+        self._task = asyncio.create_task(self._ask(""))
+
+    @property
+    def due(self) -> bool:
+        """Is it time to look how far the draft has come? To join its pieces at every one would cost."""
+        return self._task.done() and time.monotonic() - self._looked > LOOK_EVERY_S
+
+    def grow(self, draft: str) -> None:
+        """The draft so far: asked with, if it has grown enough and nothing is on its way. Returns at once."""
+        self._looked = time.monotonic()
+        if self._task.done() and len(draft) >= self._asked_chars + GROWN_CHARS:
+            self._asked_chars = len(draft)
+            self._task = asyncio.create_task(self._ask(draft))
+
+    async def finish(self) -> None:
+        """Let the last one end, for a moment; then the correction begins."""
+        await asyncio.wait({self._task}, timeout=LAST_S)
+        self._task.cancel()
+
+    def cancel(self) -> None:
+        self._task.cancel()
+
+    async def _ask(self, draft: str) -> None:
+        asked = generate(self._endpoint, self._model, self._prompt(draft), 1, self._timeout_s, Usage())
+        try:
+            async for _ in asked:
+                pass
+        except (WireError, ContextTooLong):
+            return
+        finally:
+            await asked.aclose()

@@ -1,0 +1,115 @@
+"""One generation: a prompt to the engine, its text as it comes, and what that cost. Knows one OpenAI-compatible URL."""
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from corrector.templates import Prompt
+from wire.codec import dumps, loads
+from wire.endpoint import Endpoint, Opened, json_events
+from wire.errors import Dropped, Malformed, Rejected, TimedOut
+
+_TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
+
+
+@dataclass(slots=True)
+class Usage:
+    """Of all generations of one correction."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    started: float = field(default_factory=time.monotonic)
+    queue_s: float | None = None
+    first_token_s: float | None = None
+    finish_reason: str | None = None
+
+
+class ContextTooLong(Exception):
+    """The engine has no room for the prompt; nothing was generated."""
+
+
+async def generate(
+    endpoint: Endpoint, model: str, prompt: Prompt, max_tokens: int, timeout_s: float, usage: Usage
+) -> AsyncGenerator[str, None]:
+    """The engine's text as it comes. `timeout_s` counts from `usage.started`.
+
+    Raises `WireError`; `ContextTooLong` before any text.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s - (time.monotonic() - usage.started)
+    path, body = request(model, prompt, max_tokens)
+    usage.finish_reason = None
+    opened: Opened | None = None
+    try:
+        async with asyncio.timeout_at(deadline):
+            opened = await endpoint.post(path, dumps(body))
+        if usage.queue_s is None:
+            usage.queue_s = time.monotonic() - usage.started
+        events = json_events(opened) if opened.streamed else _unstreamed(opened)
+        while True:
+            async with asyncio.timeout_at(deadline):
+                event = await anext(events, None)
+            if event is None:
+                break
+            if text := _take(event, usage, endpoint.name):
+                if usage.first_token_s is None:
+                    usage.first_token_s = time.monotonic() - usage.started
+                yield text
+    except TimeoutError:
+        raise TimedOut(f"{endpoint.name} did not finish in {timeout_s:g} s") from None
+    except Rejected as error:
+        if error.status in (400, 413, 422) and _TOO_LONG.search(error.body[:2000]):
+            raise ContextTooLong from None
+        raise
+    finally:
+        if opened is not None:
+            opened.close()
+    if usage.finish_reason is None:
+        raise Dropped(f"{endpoint.name} ended its answer without a finish_reason")
+
+
+def request(model: str, prompt: Prompt, max_tokens: int) -> tuple[str, dict[str, Any]]:
+    """Path and body: a text is completed, messages are answered."""
+    asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
+    path = "/completions" if isinstance(prompt, str) else "/chat/completions"
+    body = {
+        "model": model,
+        **asked,
+        "max_tokens": max_tokens,
+        "temperature": 0,
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    return path, body
+
+
+def as_text(prompt: Prompt) -> str:
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
+
+
+async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:
+    """Some servers answer in one piece whatever they are asked."""
+    try:
+        yield loads(await opened.read())
+    except ValueError:
+        raise Malformed(f"{opened.name} did not answer in JSON") from None
+
+
+def _take(event: dict[str, object], usage: Usage, name: str) -> str:
+    """The text of one event of either API; its usage and finish_reason go to `usage`."""
+    if event.get("error"):
+        raise Dropped(f"{name} reported an error in its stream")
+    spent = event.get("usage")
+    if isinstance(spent, dict):
+        usage.prompt_tokens += int(spent.get("prompt_tokens") or 0)
+        usage.completion_tokens += int(spent.get("completion_tokens") or 0)
+    choices = event.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        return ""
+    choice = choices[0]
+    usage.finish_reason = choice.get("finish_reason") or usage.finish_reason
+    message = choice.get("delta") or choice.get("message") or {}
+    text = choice.get("text") or message.get("content") or ""
+    return text if isinstance(text, str) else ""
