@@ -91,6 +91,7 @@ class _Part:
     masked: str
     first_span: int
     last_span: int
+    instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
     written: str = ""
     restored: int = 0  # how much of what is written could have its spans restored, in characters
     sent: str = ""
@@ -217,6 +218,8 @@ class Corrector:
             yield part.sent
             return
         prompt = self._template.render(context, core, task.objectives)
+        begun = (aim.description[:HOLD_CHARS] for aim in task.objectives if len(aim.description) >= HOLD_CHARS)
+        part.instructions = tuple(words for words in begun if words not in core)
         limit = min(self._options.max_new_tokens, int(segments.tokens(core) * self._options.gate.max_ratio) + 128)
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
@@ -256,8 +259,7 @@ class Corrector:
             if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
                 checked = len(part.written) + len(held)
                 _raise(gate.growing(core, part.written + held, self._options.gate))
-            # From where a delimiter could reach into what is new; all of it would be checked anew each time.
-            self._no_leak(core, part.written, held)
+            self._no_leak(part, core, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
             if cut > 0:
@@ -265,7 +267,7 @@ class Corrector:
                 yield held[:cut]
                 held = held[cut:]
         held = held.rstrip()
-        self._no_leak(core, part.written, held)
+        self._no_leak(part, core, held)
         _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
         part.written += held
         yield held
@@ -273,9 +275,13 @@ class Corrector:
     def _generate(self, prompt: Prompt, limit: int, usage: Usage) -> AsyncIterator[str]:
         return generate(self._endpoint, self._model, prompt, limit, self._options.timeout_s, usage)
 
-    def _no_leak(self, core: str, written: str, held: str) -> None:
-        leaked = self._quoting.imitates(written + held, max(0, len(written) - HOLD_CHARS))
+    def _no_leak(self, part: _Part, core: str, held: str) -> None:
+        """No delimiter and no instruction of the prompt, from where one could reach into what is new."""
+        text, start = part.written + held, max(0, len(part.written) - HOLD_CHARS)
+        leaked = self._quoting.imitates(text, start)
         if leaked is not None and leaked not in core:
+            raise _Fault("template_leak")
+        if any(text.find(words, start) >= 0 for words in part.instructions):
             raise _Fault("template_leak")
 
     @staticmethod

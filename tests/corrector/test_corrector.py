@@ -131,6 +131,7 @@ async def test_nothing_to_correct(draft: str, reason: str, corrector: Callable[.
         (["The water is boiled. "] * 30, "stop", "looping"),
         ([DRAFT, " | Edit", ": more"], "stop", "template_leak"),
         (["Well, <|im_", "end|> then ", DRAFT], "stop", "template_leak"),
+        ([DRAFT, "; Helpfulness: ", HELPFUL[0].description], "stop", "template_leak"),
         (["Tea."], "stop", "too_short"),
         ([f"{n}th of them is a new sentence. " for n in range(60)], "stop", "too_long"),
         (["Вскипятите воду в чайнике, согрейте его и положите ложку листьев."], "stop", "other_script"),

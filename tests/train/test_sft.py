@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from bench.processes import free_port
 from corrector.engines import socket_path
 from corrector.engines.llamacpp import Options, base_urls, model_path
 from corrector.objectives import Objective
@@ -245,7 +246,8 @@ def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path
 def test_several_processes_train_together(unpacked: Path, rows: Path, tmp_path: Path) -> None:
     """Launched by torchrun, on two CPUs: every step is logged once, and one adapter comes out."""
     command = [
-        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0",
+        sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--nproc_per_node", "2",
+        "--master_addr", "127.0.0.1", "--master_port", str(free_port()),
         METAALIGNER, "train", "sft", str(rows), "--out", str(tmp_path), "--model", str(unpacked), "--rank", "4",
         "--batch", "1", "--max-steps", "2", "--stage", "better",
     ]  # fmt: skip
