@@ -1,15 +1,21 @@
 """An evaluation as people read it: Markdown tables, and plots beside them. Decides nothing and asks nobody."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from train import judges
 from train.evaluate import Judged, Outcome
 from train.intervals import mean
-from train.judges import Agreement
+from train.judges import Agreement, measure
 
+ALL = "all policies"
+COUNTS: Mapping[str, Callable[[str], float]] = {
+    "words": lambda text: len(measure.words(text)),
+    "school grade to read it": measure.grade,
+    "share said before": measure.repeated,
+}
 # By judge and objective, what people say of the judge; None where nobody has said anything.
 People = Mapping[tuple[str, str], Agreement | None]
 
@@ -19,6 +25,7 @@ def markdown(
 ) -> str:
     """The whole report."""
     parts = [f"# {title}\n", "## What became of the drafts\n", _verdicts(outcomes)]
+    parts += ["## What changed, counted\n", _counted(outcomes)]
     for first, second in dict.fromkeys((one.first, one.second) for one in judged):
         parts.append(f"## {first.capitalize()} against {second}\n")
         parts.append(_rates(outcomes, [one for one in judged if (one.first, one.second) == (first, second)], people))
@@ -31,7 +38,10 @@ def _verdicts(outcomes: Sequence[Outcome]) -> str:
         "| policy | condition | drafts | corrected | unchanged | kept | edited | copied | spans lost | why kept |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for (policy, condition), some in _grouped(outcomes, lambda one: (one.policy, one.condition)).items():
+    groups = _grouped(outcomes, lambda one: (one.policy, one.condition))
+    if len({policy for policy, _ in groups}) > 1:
+        groups |= _grouped(outcomes, lambda one: (ALL, one.condition))
+    for (policy, condition), some in groups.items():
         verdicts = Counter(one.verdict for one in some)
         why = Counter(one.reason for one in some if one.verdict == "kept_original")
         rows.append(
@@ -43,6 +53,29 @@ def _verdicts(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _counted(outcomes: Sequence[Outcome]) -> str:
+    """Means over all policies, before and after, and beside them what the usual objectives alone have made of it.
+
+    What is counted here is no judgement: whether people like it better is the judges' to say.
+    """
+    usual = outcomes[0].condition if outcomes else ""
+    unasked = {(one.policy, one.query, one.draft): one.correction for one in outcomes if one.condition == usual}
+    lines = [
+        "| condition | drafts | what | draft | correction | under the usual objectives | lower / higher than these |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for condition, some in _grouped(outcomes, lambda one: one.condition).items():
+        for what, count in COUNTS.items():
+            before, after = [count(one.draft) for one in some], [count(one.correction) for one in some]
+            usually = [count(unasked.get((one.policy, one.query, one.draft), one.draft)) for one in some]
+            moved = Counter((ours > theirs) - (ours < theirs) for ours, theirs in zip(after, usually, strict=True))
+            lines.append(
+                f"| {condition} | {len(some)} | {what} | {mean(before):.3g} | {mean(after):.3g} | {mean(usually):.3g} "
+                f"| {moved[-1]} / {moved[1]} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
 def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People) -> str:
     """Win, tie and lose by policy, condition, objective and judge, never without what people say of the judge."""
     names, dashes = judges.HEADING.splitlines()
@@ -50,6 +83,8 @@ def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People
     groups = _grouped(
         judged, lambda one: (outcomes[one.number].policy, outcomes[one.number].condition, one.objective, one.judge)
     )
+    if len({policy for policy, *_ in groups}) > 1:
+        groups |= _grouped(judged, lambda one: (ALL, outcomes[one.number].condition, one.objective, one.judge))
     for (policy, condition, objective, judge), some in groups.items():
         counted = judges.tally([one.said for one in some], [one.longer for one in some])
         row = judges.row(objective, judge, counted, people.get((judge, objective)))

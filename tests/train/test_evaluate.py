@@ -120,6 +120,8 @@ async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: 
     told = (tmp_path / "out/report.md").read_text()
     assert "| one | short | 2 | 2 | 0 | 0 |" in told
     assert "no people's data" in told
+    assert "| all policies | short | 4 | 4 | 0 | 0 |" in told
+    assert "| short | 4 | words |" in told
     assert "before-after-length.png" in told
     assert (tmp_path / "out/before-after-length.png").stat().st_size > 5000
     asked = len(corrector.requests)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
-# CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set.
+# CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
+# ALONE: objectives that are asked for alone.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -12,11 +13,12 @@ $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
+conditions=(--condition usual=harmlessness,helpfulness)
+for objective in ${ALONE:-readability length repetition specificity factuality fairness}; do
+  conditions+=(--condition "$objective=$objective")
+done
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
-  --out "$out/evaluation" "${judges[@]}" \
-  --condition usual=harmlessness,helpfulness --condition readability=readability --condition length=length \
-  --condition repetition=repetition --condition specificity=specificity --condition factuality=factuality \
-  --condition fairness=fairness
+  --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
 train/runs/ablations.sh "$data" "$out/ablations"
@@ -41,9 +43,8 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "## Every policy, and each objective alone"
   echo
-  echo "$each answers of each policy and data set. \`usual\` is harmlessness and helpfulness; under the other conditions one"
-  echo "objective is asked for that the adapter has not been trained for (readability, specificity, factuality, fairness)"
-  echo "or not alone (length, repetition). *Correction against unasked* compares with what the same corrector makes of the"
+  echo "$each answers of each policy and data set. \`usual\` is harmlessness and helpfulness; the other conditions ask for one"
+  echo "objective alone; readability, specificity and fairness the adapter has never been trained for. *Correction against unasked* compares with what the same corrector makes of the"
   echo "same draft under the usual objectives: does asking for the objective move its own measure?"
   echo
   sed -e '1d' -e 's/^#/##/' "$out/evaluation/report.md"
