@@ -17,7 +17,7 @@ variant() {
     --longest "${LONGEST:-512}" --batch 2 --accumulate 4 --max-steps "${STEPS:--1}" "$@"
   $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$out/base" --gguf "$out/$name.gguf"
   $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-8}" --out "$out/$name-mending" \
-    --adapter "$out/$name.gguf" --min-ratio 0.1 --max-ratio 3
+    --adapter "$out/$name.gguf"
 }
 variants=${VARIANTS:-whole no-warm-up no-equal only-better}
 for name in $variants; do

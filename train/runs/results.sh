@@ -2,7 +2,7 @@
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
-# ALONE: objectives that are asked for alone.
+# ALONE: objectives that are asked for alone. ABLATION_CASES, where they are to be fewer.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -21,7 +21,7 @@ $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
-train/runs/ablations.sh "$data" "$out/ablations"
+CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named.
 docs=${DOCS:-docs}
@@ -62,8 +62,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "## Are the warm-up and the equal stage worth it?"
   echo
-  echo "Small runs on the same rows, with and without the two stages, measured as above but with a gate that keeps little"
-  echo "(\`train/runs/ablations.sh\`):"
+  echo "Small runs on the same rows, with and without the two stages, measured as above (\`train/runs/ablations.sh\`):"
   echo
   cat "$out/ablations/ablations.md"
   echo
