@@ -33,7 +33,8 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
-  echo "decide, each beside how far it agrees with people."
+  echo "decide, each beside how far it agrees with people. Run with \`OWN=$own EACH=$each CASES=$cases"
+  echo "ALONE='${ALONE:-all six}' ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
   echo
   cat train/runs/results-read.md
   echo
