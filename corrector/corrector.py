@@ -124,15 +124,15 @@ class Corrector:
         Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
         """
         usage = Usage()
-        asked = self._asked(task)
-        if not protect.prose(asked.masked.text):
+        masked = protect.mask(task.draft, self._quoting.pattern)
+        if not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
             yield Correction(task.draft, "skipped", reason)
             return
         self._corrections += 1
         try:
-            async with aclosing(self._parts(task, asked, usage)) as pieces:
+            async with aclosing(self._parts(task, self._asked(task, masked), usage)) as pieces:
                 async for piece in pieces:
                     yield piece
         finally:
@@ -147,14 +147,13 @@ class Corrector:
         """A correction's prompt, computed while its draft is being written."""
 
         def prompt(draft: str) -> Prompt:
-            asked = self._asked(Task(context, draft, objectives))
-            return self._template.render(asked.context, asked.parts[0].strip() if asked.parts else "", objectives)
+            asked = self._asked(Task(context, draft, objectives), protect.mask(draft, self._quoting.pattern))
+            return self._template.render(asked.context, asked.parts[0].strip(), objectives)
 
         return Ahead(self._endpoint, self._model, self._options.timeout_s, prompt)
 
-    def _asked(self, task: Task) -> _Asked:
-        """The draft masked and cut, and of its context what there is room for, quoted."""
-        masked = protect.mask(task.draft, self._quoting.pattern)
+    def _asked(self, task: Task, masked: protect.Masked) -> _Asked:
+        """The masked draft cut, and of its context what there is room for, quoted."""
         joiner = self._quoting.joiner(task.draft, *(turn.text for turn in task.context))
         context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in task.context)
         size, context_size = self._sizes(masked.text, task.objectives)

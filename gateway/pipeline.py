@@ -2,7 +2,7 @@
 
     chat
       authenticate, resolve      who calls, and what is to be done with the answer      (plan.py)
-      _ask                       the policy answers; where it cannot, its fallbacks     (upstreams/)
+      _ask                       the policy or a fallback; its corrector may go ahead   (upstreams/)
       _stream                    kept alive; where the policy takes long, begun before it
       _pass                      nothing to correct: bytes as they come
       _shadow                    the draft goes out, its correction is only recorded
