@@ -22,6 +22,11 @@ class EngineOptions(Strict):
     model: str = ""
     context: int = 4096  # tokens that prompt and answer may have together
 
+    @property
+    def salts_prefixes(self) -> bool:
+        """Does a request's `cache_salt` keep the prefixes that one tenant's prompts share from all others'?"""
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:

@@ -13,6 +13,11 @@ class Options(EngineOptions):
     base_url: Urls
     model: str
     api_key_env: str | None = None
+    cache_salt: bool = False  # the URL is vLLM's: a request may carry one
+
+    @property
+    def salts_prefixes(self) -> bool:
+        return self.cache_salt
 
 
 def launch(options: Options, socket: Path) -> Launch | None:
