@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-drafting bench-overlap session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -43,6 +43,15 @@ format: dev
 
 bench: dev
 	$(BIN)/python -m bench
+
+# The gateway beside the LiteLLM proxy, which has an environment of its own. Ten minutes.
+bench-peers: dev build/peers/installed
+	$(BIN)/python -m bench.peers
+
+build/peers/installed: bench/peers-constraints.txt
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/pip install --quiet --disable-pip-version-check --constraint $< 'litellm[proxy]'
+	@touch $@
 
 # Tokens a second of real corrections, by how their drafts are proposed.
 bench-drafting: dev

@@ -1,16 +1,24 @@
-"""A policy and a corrector that answer at once, on loopback: `python -m bench.upstream`. Prints its port."""
+"""A policy and a corrector that answer at once, on loopback: `python -m bench.upstream`. Prints its port.
+
+Their stream has the shape of OpenAI's: 31 events of 264 bytes, 8 KiB, then `[DONE]`. `loopback` sends it in one piece,
+so that a proxy's own work is all there is; `trickling` sends event by event, as tokens come in reality.
+"""
 
 import asyncio
 import json
+from typing import Any
 
+import uvloop
 from aiohttp import web
 
 ANSWER = "Boil the water, warm the pot, add one spoon of leaves a cup, and let it stand for four minutes. " * 4
 REWRITTEN = ANSWER.replace("let it stand", "leave it to stand")
-PIECE = 16  # characters a chunk, as a tokenizer's three or four tokens
+EVENTS = 31
+EVENT_BYTES = 264
+GAP_S = 0.01  # between the events of what trickles
 
 
-def _reply() -> bytes:
+def reply() -> bytes:
     message = {"role": "assistant", "content": ANSWER, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
     usage = {"prompt_tokens": 20, "completion_tokens": 90, "total_tokens": 110}
@@ -18,34 +26,64 @@ def _reply() -> bytes:
     return json.dumps({**head, "choices": [choice], "usage": usage}).encode()
 
 
-def _events(kind: str, text: str) -> bytes:
+def events(kind: str, text: str) -> list[bytes]:
     """One answer as server-sent events: chat chunks, or those of the older completions API."""
-    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1700000000, "model": "loopback"}
-    choices = []
-    if kind == "chat":
-        choices.append({"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None})
-    for start in range(0, len(text), PIECE):
-        piece = text[start : start + PIECE]
-        said = {"delta": {"content": piece}} if kind == "chat" else {"text": piece}
-        choices.append({"index": 0, **said, "finish_reason": None})
-    choices.append({"index": 0, **({"delta": {}} if kind == "chat" else {"text": ""}), "finish_reason": "stop"})
-    lines = [f"data: {json.dumps({**head, 'choices': [choice]})}\n\n" for choice in choices]
-    return "".join([*lines, "data: [DONE]\n\n"]).encode()
+    chat = kind == "chat"
+    said: list[dict[str, Any]] = [{"delta": {"role": "assistant", "content": ""}} if chat else {"text": ""}]
+    inner = EVENTS - 2
+    for at in range(inner):
+        piece = text[len(text) * at // inner : len(text) * (at + 1) // inner]
+        said.append({"delta": {"content": piece}} if chat else {"text": piece})
+    said.append({"delta": {}} if chat else {"text": ""})
+    return [_event(one, "stop" if at == EVENTS - 1 else None) for at, one in enumerate(said)]
 
 
-REPLY, CHAT_EVENTS, REWRITE_EVENTS = _reply(), _events("chat", ANSWER), _events("completion", REWRITTEN)
+def _event(said: dict[str, Any], finish: str | None) -> bytes:
+    """One chunk of `EVENT_BYTES`, padded in the field that OpenAI pads its own with."""
+    event = {
+        "id": "chatcmpl-0123456789abcdefghijklmnopqrs",
+        "object": "chat.completion.chunk",
+        "created": 1700000000,
+        "model": "loopback",
+        "choices": [{"index": 0, **said, "logprobs": None, "finish_reason": finish}],
+        "obfuscation": "",
+    }
+    bare = len(_framed(event))
+    assert bare <= EVENT_BYTES
+    return _framed({**event, "obfuscation": "0" * (EVENT_BYTES - bare)})
 
 
-async def chat(request: web.Request) -> web.Response:
-    streamed = b'"stream": true' in await request.read()
-    if streamed:
-        return web.Response(body=CHAT_EVENTS, headers={"Content-Type": "text/event-stream"})
+def _framed(event: dict[str, Any]) -> bytes:
+    return b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n"
+
+
+REPLY, CHAT_EVENTS, REWRITE_EVENTS = reply(), events("chat", ANSWER), events("completion", REWRITTEN)
+DONE = b"data: [DONE]\n\n"
+
+
+async def _stream(request: web.Request, told: list[bytes], *, trickles: bool) -> web.StreamResponse:
+    headers = {"Content-Type": "text/event-stream"}
+    if not trickles:
+        return web.Response(body=b"".join([*told, DONE]), headers=headers)
+    response = web.StreamResponse(headers=headers)
+    await response.prepare(request)
+    for event in told:
+        await response.write(event)
+        await asyncio.sleep(GAP_S)
+    await response.write(DONE)
+    return response
+
+
+async def chat(request: web.Request) -> web.StreamResponse:
+    asked = json.loads(await request.read())
+    if asked.get("stream"):
+        return await _stream(request, CHAT_EVENTS, trickles=asked["model"] == "trickling")
     return web.Response(body=REPLY, content_type="application/json")
 
 
-async def completions(request: web.Request) -> web.Response:
-    await request.read()
-    return web.Response(body=REWRITE_EVENTS, headers={"Content-Type": "text/event-stream"})
+async def completions(request: web.Request) -> web.StreamResponse:
+    asked = json.loads(await request.read())
+    return await _stream(request, REWRITE_EVENTS, trickles=asked["model"] == "trickling")
 
 
 async def main() -> None:
@@ -60,4 +98,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    uvloop.run(main())

@@ -63,8 +63,9 @@ def test_litellm_is_imported_in_one_file() -> None:
     assert users == [ROOT / "gateway/upstreams/litellm.py"]
 
 
-def test_pinned_versions_name_no_address() -> None:
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
+@pytest.mark.parametrize("path", ["constraints.txt", "bench/peers-constraints.txt"])
+def test_pinned_versions_name_no_address(path: str) -> None:
+    lines = (ROOT / path).read_text().splitlines()
     assert lines
     assert not [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!]+", line)]
 
