@@ -15,6 +15,7 @@ Fault = Literal[
 
 SLACK_CHARS = 200  # lengths this close are never "far" apart
 LOOP_TAIL_WORDS = 240
+_ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
 _SENTENCE = re.compile(r"[^.!?\n]{20,}[.!?\n]")
 
 
@@ -55,12 +56,14 @@ def loops(text: str) -> bool:
     """Does the text end in something said four times over, or say one sentence three times?"""
     words = text[-2400:].split()[-LOOP_TAIL_WORDS:]
     for period in range(1, len(words) // 4 + 1):
+        if words[-1] != words[-1 - period]:  # as good as always
+            continue
         times = 4 if period >= 3 else 10
         span = period * times
-        if len(words) >= span and all(words[-i] == words[-i - period] for i in range(1, span - period + 1)):
+        if len(words) >= span and words[period - span :] == words[-span:-period]:
             return True
-    counts = Counter(match.group().strip() for match in _SENTENCE.finditer(text))
-    return any(count >= 3 for count in counts.values())
+    counts = Counter(map(str.strip, _SENTENCE.findall(text)))
+    return max(counts.values(), default=0) >= 3
 
 
 def script(text: str) -> str | None:
@@ -68,13 +71,11 @@ def script(text: str) -> str | None:
 
     Chinese, Japanese and Korean mix theirs, so they count as one.
     """
-    counts: Counter[str] = Counter()
-    for char in text[:4000]:
-        if char.isascii():
-            counts["LATIN"] += char.isalpha()
-        elif char.isalpha():
-            first = unicodedata.name(char, "").split(" ")[0].split("-")[0]
-            counts["CJK" if first in {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC"} else first] += 1
+    head = text[:4000]
+    counts = Counter(LATIN=sum(map(len, _ASCII_LETTERS.findall(head))))
+    for char in filter(str.isalpha, _NOT_ASCII.findall(head)):
+        first = unicodedata.name(char, "").split(" ")[0].split("-")[0]
+        counts["CJK" if first in {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC"} else first] += 1
     if sum(counts.values()) < 12:
         return None
     return counts.most_common(1)[0][0]

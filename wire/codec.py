@@ -11,7 +11,8 @@ _NO_NUMBER = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|(NaN|-?Infinity|[0-9]{4301,})
 def loads(raw: bytes | str) -> Any:
     """Parse JSON text. Raises `ValueError` (with the position) also for NaN, Infinity and absurd depth."""
     try:
-        return json.loads(raw, parse_constant=_refuse)
+        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
+        return _DECODER.decode(text)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except RecursionError:
@@ -19,7 +20,6 @@ def loads(raw: bytes | str) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError:
-        text = raw if isinstance(raw, str) else raw.decode(json.detect_encoding(raw), "surrogatepass")
         found = next(match for match in _NO_NUMBER.finditer(text) if match[1])
         what = "a number of over 4300 digits" if found[1][0].isdigit() else found[1]
         raise ValueError(f"{what} is not JSON: char {found.start(1)}") from None
@@ -27,7 +27,7 @@ def loads(raw: bytes | str) -> Any:
 
 def dumps(value: Any) -> bytes:
     """Compact UTF-8 JSON. Lone surrogates, which UTF-8 cannot carry, keep their escapes."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _ENCODER.encode(value)
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -36,3 +36,8 @@ def dumps(value: Any) -> bytes:
 
 def _refuse(name: str) -> NoReturn:
     raise ValueError(name)
+
+
+# Made once: `json.loads` and `json.dumps` with options make theirs anew at every call.
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

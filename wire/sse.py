@@ -4,20 +4,15 @@ Lines end in CR LF, LF or CR and in nothing else (WHATWG HTML, "Server-sent even
 kin are text. The decoder takes chunks cut anywhere, inside a character or between CR and LF.
 """
 
-import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from wire.codec import dumps
 
 DONE = b"data: [DONE]\n\n"
 HEARTBEAT = b": keep-alive\n\n"
 
-_LINE_END = re.compile(rb"\r\n|\n|\r")
 
-
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     data: str
     event: str = "message"
 
@@ -42,8 +37,8 @@ class Decoder:
             return []
         if chunk.endswith(b"\r"):
             self._skip_newline = True
-        lines = _LINE_END.split(bytes(self._buffer) + chunk)
-        self._buffer = bytearray(lines.pop())
+        lines = (bytes(self._buffer) + chunk).splitlines()  # of bytes: at CR LF, LF and CR only
+        self._buffer = bytearray() if chunk.endswith((b"\n", b"\r")) else bytearray(lines.pop())
         return self._events(lines)
 
     def close(self) -> list[Event]:
