@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from bench import machine
-from corrector.corrector import Corrector, CorrectorOptions, Task
+from corrector.correction import Task
+from corrector.corrector import Corrector, CorrectorOptions
 from corrector.engines.llamacpp import Options
 from corrector.objectives import Objective, read
 from corrector.running import CorrectorSpec, running
@@ -34,7 +35,7 @@ async def once(
     corrector: Corrector, context: tuple[Turn, ...], draft: str, aims: tuple[Objective, ...], rate: float
 ) -> float:
     """Seconds. `rate`: characters a second at which the draft grows."""
-    ahead = corrector.ahead(context, aims) if corrector.goes_ahead else None
+    ahead = corrector.ahead(Task(context, "", aims)) if corrector.goes_ahead else None
     for end in range(0, len(draft), 20):
         await asyncio.sleep(20 / rate)
         if ahead is not None and ahead.due:

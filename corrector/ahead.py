@@ -9,26 +9,21 @@ Nothing depends on it: where a request fails, the correction itself will say why
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 
-from corrector.generation import ContextTooLong, Usage, generate
-from corrector.templates import Prompt
-from wire.endpoint import Endpoint
+from corrector.generation import ContextTooLong
 from wire.errors import WireError
 
 GROWN_CHARS = 600  # so much more of the draft is worth another request
 LOOK_EVERY_S = 0.1
-LAST_S = 1.0  # so long the correction waits for the one that is on its way: it computes what would be computed anyway
+LAST_S = 30.0
 
 
 class Ahead:
-    """Of one draft. At most one request is on its way; `prompt` makes of a draft so far what a correction would ask."""
+    """Of one draft. At most one request is on its way; `ask` asks for one token of what a correction would ask for."""
 
-    def __init__(self, endpoint: Endpoint, model: str, timeout_s: float, prompt: Callable[[str], Prompt]) -> None:
-        self._endpoint = endpoint
-        self._model = model
-        self._timeout_s = timeout_s
-        self._prompt = prompt
+    def __init__(self, ask: Callable[[str], AsyncGenerator[str, None]]) -> None:
+        self._one_token = ask
         self._asked_chars = 0
         self._looked = time.monotonic()
         self._task = asyncio.create_task(self._ask(""))
@@ -46,7 +41,10 @@ class Ahead:
             self._task = asyncio.create_task(self._ask(draft))
 
     async def finish(self) -> None:
-        """Let the last one end, for a moment; then the correction begins."""
+        """Let the one that is on its way end, for as long as an engine that lives can take; then the correction begins.
+
+        It computes what the correction needs: given up, or begun a second time beside it, it would be for nothing.
+        """
         await asyncio.wait({self._task}, timeout=LAST_S)
         self._task.cancel()
 
@@ -54,7 +52,7 @@ class Ahead:
         self._task.cancel()
 
     async def _ask(self, draft: str) -> None:
-        asked = generate(self._endpoint, self._model, self._prompt(draft), 1, self._timeout_s, Usage())
+        asked = self._one_token(draft)
         try:
             async for _ in asked:
                 pass

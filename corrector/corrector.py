@@ -8,23 +8,22 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import Annotated, Literal
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 from pydantic import Field
 
 from corrector import gate, protect, segments
 from corrector.ahead import Ahead
+from corrector.correction import Correction, Task, Verdict, first_resumed, last, summed
 from corrector.gate import GateOptions
-from corrector.generation import ContextTooLong, Usage, as_text, generate
+from corrector.generation import ContextTooLong, Usage, as_text, generate, request
 from corrector.objectives import Objective
 from corrector.quoting import Quoting
 from corrector.strictyaml import Strict
 from corrector.templates import Prompt, Turn, load
 from wire.endpoint import Endpoint
 from wire.errors import Malformed, TimedOut, WireError
-
-Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"]
 
 HOLD_CHARS = 24  # the tail that stays back, so that no half of a delimiter or placeholder slips out
 LONGEST_WORD = 64
@@ -42,35 +41,6 @@ class CorrectorOptions(Strict):
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     prefill_ahead: Annotated[int, Field(ge=0)] = 0  # while fewer corrections than this are on their way
     gate: GateOptions = GateOptions()
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What to correct. `live`: pieces come as they are made; else only once the gate has passed."""
-
-    context: tuple[Turn, ...]
-    draft: str
-    objectives: tuple[Objective, ...]
-    live: bool = False
-    keep_draft_on_failure: bool = True
-
-
-@dataclass(slots=True)
-class Correction:
-    """What became of one draft. `text` is what was sent, whole."""
-
-    text: str
-    verdict: Verdict
-    reason: str
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    parts: int = 1
-    dropped_turns: int = 0
-    shortened_turn: bool = False  # of the turns that are left, the oldest has lost its middle
-    resumed_at: int | None = None
-    queue_s: float | None = None  # until the engine's answer began
-    first_token_s: float | None = None
-    total_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +74,15 @@ class Corrector:
     """A corrector model behind an endpoint. Safe for many corrections at once."""
 
     def __init__(
-        self, name: str, options: CorrectorOptions, endpoint: Endpoint, *, model: str, context_tokens: int
-    ) -> None:
+        self, name: str, options: CorrectorOptions, endpoint: Endpoint, *, model: str, context_tokens: int,
+        salts_prefixes: bool = False,
+    ) -> None:  # fmt: skip
         self.name = name
         self._options = options
         self._endpoint = endpoint
         self._model = model
         self._context_tokens = context_tokens
+        self._salts_prefixes = salts_prefixes
         self._template = load(options.template)
         self._quoting = Quoting(self._template.DELIMITERS)
         self._corrections = 0  # on their way
@@ -143,14 +115,15 @@ class Corrector:
         """Is there room now to compute a prompt while its draft is being written?"""
         return self._corrections < self._options.prefill_ahead
 
-    def ahead(self, context: tuple[Turn, ...], objectives: tuple[Objective, ...]) -> Ahead:
-        """A correction's prompt, computed while its draft is being written."""
+    def ahead(self, task: Task) -> Ahead:
+        """A correction's prompt, computed while its draft, of which the task has none yet, is being written."""
 
-        def prompt(draft: str) -> Prompt:
-            asked = self._asked(Task(context, draft, objectives), protect.mask(draft, self._quoting.pattern))
-            return self._template.render(asked.context, asked.parts[0].strip(), objectives)
+        def ask(draft: str) -> AsyncGenerator[str, None]:
+            asked = self._asked(replace(task, draft=draft), protect.mask(draft, self._quoting.pattern))
+            prompt = self._template.render(asked.context, asked.parts[0].strip(), task.objectives)
+            return self._generate(prompt, 1, task.salt, Usage())
 
-        return Ahead(self._endpoint, self._model, self._options.timeout_s, prompt)
+        return Ahead(ask)
 
     def _asked(self, task: Task, masked: protect.Masked) -> _Asked:
         """The masked draft cut, and of its context what there is room for, quoted."""
@@ -223,7 +196,7 @@ class Corrector:
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            async for piece in self._checked(part, core, self._generate(prompt, limit, usage), usage):
+            async for piece in self._checked(part, core, self._generate(prompt, limit, task.salt, usage), usage):
                 ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
                 part.restored = len(part.written)
                 if task.live and part.written.strip() and ready:
@@ -271,8 +244,9 @@ class Corrector:
         part.written += held
         yield held
 
-    def _generate(self, prompt: Prompt, limit: int, usage: Usage) -> AsyncIterator[str]:
-        return generate(self._endpoint, self._model, prompt, limit, self._options.timeout_s, usage)
+    def _generate(self, prompt: Prompt, limit: int, salt: str, usage: Usage) -> AsyncGenerator[str, None]:
+        asked = request(self._model, prompt, limit, salt if self._salts_prefixes else "")
+        return generate(self._endpoint, asked, self._options.timeout_s, usage)
 
     def _no_leak(self, part: _Part, core: str, held: str) -> None:
         """No delimiter and no instruction of the prompt, from where one could reach into what is new."""
@@ -314,14 +288,12 @@ async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correcti
     """
     for attempt in range(1, tries + 1):
         try:
-            async for piece in corrector.correct(task):
-                if isinstance(piece, Correction):
-                    return piece
+            return await last(corrector.correct(task))
         except WireError:
             if attempt == tries:
                 raise
             await asyncio.sleep(attempt * RESTART_S)
-    raise AssertionError("a correction ends in its Correction")
+    raise AssertionError("the last try returns or raises")
 
 
 class _Fault(Exception):
@@ -358,20 +330,7 @@ def _failure(error: WireError) -> str:
 
 
 def _summary(task: Task, parts: list[_Part], usage: Usage, *, dropped: int) -> Correction:
-    """One verdict for all parts: any failure, else any rewriting, else any fault, else unchanged."""
-    verdicts = [part.verdict for part in parts]
-    order: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged")
-    verdict = next(verdict for verdict in order if verdict in verdicts)
-    reasons = list(dict.fromkeys(part.reason for part in parts if part.verdict == verdict))
-    reason = ",".join(reasons)
-    kept = sum(part.verdict == "kept_original" for part in parts)
-    if verdict == "corrected" and kept:
-        reason = f"{reason}; {kept} of {len(parts)} parts kept"
-    offset, resumed = 0, None
-    for part in parts:
-        if part.resumed_at is not None and resumed is None:
-            resumed = offset + part.resumed_at
-        offset += len(part.sent)
+    verdict, reason = summed([(part.verdict, part.reason) for part in parts])
     return Correction(
         text="".join(part.sent for part in parts),
         verdict=verdict,
@@ -380,7 +339,7 @@ def _summary(task: Task, parts: list[_Part], usage: Usage, *, dropped: int) -> C
         completion_tokens=usage.completion_tokens,
         parts=len(parts),
         dropped_turns=dropped,
-        resumed_at=resumed,
+        resumed_at=first_resumed((part.sent, part.resumed_at) for part in parts),
         queue_s=usage.queue_s,
         first_token_s=usage.first_token_s,
         total_s=time.monotonic() - usage.started,

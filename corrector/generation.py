@@ -1,6 +1,5 @@
 """One generation: a prompt to the engine, its text as it comes, and what that cost. Knows one OpenAI-compatible URL."""
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -9,8 +8,10 @@ from typing import Any
 
 from corrector.templates import Prompt
 from wire.codec import dumps, loads
-from wire.endpoint import Endpoint, Opened, json_events
-from wire.errors import Dropped, Malformed, Rejected, TimedOut
+from wire.endpoint import Endpoint, Opened, json_batches
+from wire.errors import Dropped, Malformed, Rejected
+
+Json = dict[str, Any]
 
 _TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
 
@@ -32,33 +33,25 @@ class ContextTooLong(Exception):
 
 
 async def generate(
-    endpoint: Endpoint, model: str, prompt: Prompt, max_tokens: int, timeout_s: float, usage: Usage
+    endpoint: Endpoint, asked: tuple[str, Json], timeout_s: float, usage: Usage
 ) -> AsyncGenerator[str, None]:
-    """The engine's text as it comes. `timeout_s` counts from `usage.started`.
+    """The engine's text as it comes, for a `request`. `timeout_s` counts from `usage.started`.
 
     Raises `WireError`; `ContextTooLong` before any text.
     """
-    deadline = asyncio.get_running_loop().time() + timeout_s - (time.monotonic() - usage.started)
-    path, body = request(model, prompt, max_tokens)
+    left_s = max(timeout_s - (time.monotonic() - usage.started), 0.001)
+    path, body = asked
     usage.finish_reason = None
     opened: Opened | None = None
     try:
-        async with asyncio.timeout_at(deadline):
-            opened = await endpoint.post(path, dumps(body))
+        opened = await endpoint.post(path, dumps(body), total_s=left_s)
         if usage.queue_s is None:
             usage.queue_s = time.monotonic() - usage.started
-        events = json_events(opened) if opened.streamed else _unstreamed(opened)
-        while True:
-            async with asyncio.timeout_at(deadline):
-                event = await anext(events, None)
-            if event is None:
-                break
-            if text := _take(event, usage, endpoint.name):
+        async for events in json_batches(opened) if opened.streamed else _unstreamed(opened):
+            if text := "".join([_take(event, usage, endpoint.name) for event in events]):
                 if usage.first_token_s is None:
                     usage.first_token_s = time.monotonic() - usage.started
                 yield text
-    except TimeoutError:
-        raise TimedOut(f"{endpoint.name} did not finish in {timeout_s:g} s") from None
     except Rejected as error:
         if error.status in (400, 413, 422) and _TOO_LONG.search(error.body[:2000]):
             raise ContextTooLong from None
@@ -70,13 +63,14 @@ async def generate(
         raise Dropped(f"{endpoint.name} ended its answer without a finish_reason")
 
 
-def request(model: str, prompt: Prompt, max_tokens: int) -> tuple[str, dict[str, Any]]:
-    """Path and body: a text is completed, messages are answered."""
+def request(model: str, prompt: Prompt, max_tokens: int, salt: str = "") -> tuple[str, Json]:
+    """Path and body: a text is completed, messages are answered. `salt` is vLLM's `cache_salt`."""
     asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
     path = "/completions" if isinstance(prompt, str) else "/chat/completions"
     body = {
         "model": model,
         **asked,
+        **({"cache_salt": salt} if salt else {}),
         "max_tokens": max_tokens,
         "temperature": 0,
         "stream": True,
@@ -89,10 +83,10 @@ def as_text(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
 
 
-async def _unstreamed(opened: Opened) -> AsyncIterator[dict[str, object]]:
+async def _unstreamed(opened: Opened) -> AsyncIterator[list[dict[str, object]]]:
     """Some servers answer in one piece whatever they are asked."""
     try:
-        yield loads(await opened.read())
+        yield [loads(await opened.read())]
     except ValueError:
         raise Malformed(f"{opened.name} did not answer in JSON") from None
 

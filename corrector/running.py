@@ -40,7 +40,10 @@ def corrector_endpoint(name: str, spec: CorrectorSpec, run_dir: Path) -> Endpoin
 
 def corrector_of(name: str, spec: CorrectorSpec, endpoint: Endpoint) -> Corrector:
     model = spec.engine.model or name
-    return Corrector(name, spec.options, endpoint, model=model, context_tokens=spec.engine.context)
+    return Corrector(
+        name, spec.options, endpoint, model=model, context_tokens=spec.engine.context,
+        salts_prefixes=spec.engine.salts_prefixes,
+    )  # fmt: skip
 
 
 @contextlib.contextmanager

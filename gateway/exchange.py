@@ -30,7 +30,8 @@ Json = dict[str, Any]
 class ChatRequest:
     """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`.
 
-    `raw` is the body as it came, None where it held `align`, which no upstream may see.
+    `raw` is the body as it came, None where it held `align`, which no upstream may see. `salt` is the tenant's, for
+    engines that keep the prefixes of prompts (vLLM's `cache_salt`).
     """
 
     raw: bytes | None
@@ -39,6 +40,7 @@ class ChatRequest:
     headers: Mapping[str, str]
     header_list: tuple[tuple[str, str], ...]
     query: str
+    salt: str = ""
 
     @property
     def model(self) -> str:

@@ -14,10 +14,11 @@ Each step gets what it needs as an argument, from one snapshot taken at the star
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from corrector.corrector import Correction, Corrector, Task, whole
+from corrector.correction import Correction, Task
+from corrector.corrector import Corrector, whole
 from gateway import exchange, plan, replies, report
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingDropped
@@ -66,6 +67,7 @@ class Pipeline:
         record.tenant = name
         todo = plan.resolve(snapshot.config, name, tenant, request)
         record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
+        request = replace(request, salt=todo.salt)
         if request.stream and todo.skip not in _UNSEEN:  # in those, a beat could fall into the midst of an event
             return await self._stream(snapshot, todo, request, record)
         reply = await self._ask(snapshot, todo, request, record)
@@ -84,8 +86,7 @@ class Pipeline:
         Raises `GatewayError` with the first one's failure.
         """
         if todo.skip is None and todo.mode != "shadow" and snapshot.correctors[todo.corrector].goes_ahead:
-            context = exchange.conversation(request.body["messages"])
-            record.ahead = snapshot.correctors[todo.corrector].ahead(context, todo.objectives)
+            record.ahead = snapshot.correctors[todo.corrector].ahead(_task(request, todo, "", live=False, keep=True))
         failure: WireError | None = None
         for name in todo.policies:
             try:
@@ -359,7 +360,7 @@ class Pipeline:
 
 def _task(request: ChatRequest, todo: Plan, draft: str, *, live: bool, keep: bool) -> Task:
     context = exchange.conversation(request.body["messages"])
-    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep)
+    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt)
 
 
 def _draft(text: str, todo: Plan) -> tuple[str, str]:

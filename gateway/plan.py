@@ -3,6 +3,7 @@
 A request chooses within what its tenant allows; what a tenant requires always stays.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -49,6 +50,11 @@ class Plan:
     def drops_thinking(self) -> bool:
         """A `<think>` block in an answer's text: what is required cannot be made to hold for it."""
         return self.tenant.reasoning == "drop" or bool(self.tenant.required)
+
+    @property
+    def salt(self) -> str:
+        """Of vLLM's prefix cache: whether somebody else's prompt began like one's own is not to be read off a clock."""
+        return hashlib.sha256(f"metaaligner tenant {self.tenant_name}".encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from corrector.corrector import Correction
+from corrector.correction import Correction
 from gateway.errors import passed_headers
 from gateway.exchange import Json
 from gateway.plan import Plan

@@ -11,7 +11,8 @@ from click.testing import CliRunner
 
 from bench import session
 from corrector import engines, gate, objectives, templates
-from corrector.corrector import CorrectorOptions, Verdict
+from corrector.correction import Verdict
+from corrector.corrector import CorrectorOptions
 from corrector.engines.llamacpp import Options as LlamaOptions
 from corrector.strictyaml import Strict
 from gateway import plan, upstreams

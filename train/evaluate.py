@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from corrector import protect
-from corrector.corrector import Corrector, Task, whole
+from corrector.correction import Task
+from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from train.judges import Judge, Question
 from train.mending import copied

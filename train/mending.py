@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from corrector import protect
-from corrector.corrector import Correction, Corrector, Task, whole
+from corrector.correction import Correction, Task
+from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train import damage

@@ -19,4 +19,5 @@ class Options(PolicyOptions):
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:
     endpoint = endpoint_of(name, options.engine, run_dir, options.timeout_s)
-    return OpenAIUpstream(endpoint, options.model or options.engine.model)
+    model = options.model or options.engine.model
+    return OpenAIUpstream(endpoint, model, salts_prefixes=options.engine.salts_prefixes)

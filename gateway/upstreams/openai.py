@@ -39,13 +39,15 @@ def build(name: str, options: Options, run_dir: Path) -> Upstream:
 
 
 class OpenAIUpstream:
-    def __init__(self, endpoint: Endpoint, model: str) -> None:
+    def __init__(self, endpoint: Endpoint, model: str, *, salts_prefixes: bool = False) -> None:
         self._endpoint = endpoint
         self._model = model
+        self._salts_prefixes = salts_prefixes
 
     async def ask(self, request: ChatRequest) -> Reply:
-        as_it_came = request.raw if request.body["model"] == self._model else None
-        body = as_it_came or dumps({**request.body, "model": self._model})
+        salt = {"cache_salt": request.salt} if self._salts_prefixes else {}
+        as_it_came = request.raw if request.body["model"] == self._model and not salt else None
+        body = as_it_came or dumps({**request.body, "model": self._model, **salt})
         opened = await self._endpoint.post("/chat/completions", body, forwarded(request.header_list), request.query)
         return OpenAIReply(opened)
 

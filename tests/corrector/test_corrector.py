@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from corrector.corrector import Correction, Corrector, CorrectorOptions, Task
+from corrector.correction import Correction, Task
+from corrector.corrector import Corrector, CorrectorOptions
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from tests.conftest import Handler, Service, correcting, streaming

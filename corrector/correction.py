@@ -1,0 +1,76 @@
+"""What is asked of a corrector, and what became of it. Knows nothing of engines and prompts."""
+
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from corrector.objectives import Objective
+from corrector.templates import Turn
+
+Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"]
+
+_GRAVEST: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged", "skipped")
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to correct. `live`: pieces come as they are made; else only once the gate has passed.
+
+    `salt`: an engine that can shares computed prefixes among tasks of the same salt only.
+    """
+
+    context: tuple[Turn, ...]
+    draft: str
+    objectives: tuple[Objective, ...]
+    live: bool = False
+    keep_draft_on_failure: bool = True
+    salt: str = ""
+
+
+@dataclass(slots=True)
+class Correction:
+    """What became of one draft. `text` is what was sent, whole."""
+
+    text: str
+    verdict: Verdict
+    reason: str
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    parts: int = 1
+    dropped_turns: int = 0
+    shortened_turn: bool = False  # of the turns that are left, the oldest has lost its middle
+    resumed_at: int | None = None
+    queue_s: float | None = None  # until the engine's answer began
+    first_token_s: float | None = None
+    total_s: float = 0.0
+
+
+async def last(pieces: AsyncGenerator[str | Correction, None]) -> Correction:
+    """What became of a draft, for who does not want the pieces. Raises what they raise."""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            if isinstance(piece, Correction):
+                return piece
+    raise AssertionError("a correction ends in its Correction")
+
+
+def summed(parts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+    """One verdict for all parts: any failure, else any rewriting, else any fault, else unchanged; and its reason."""
+    verdicts = [verdict for verdict, _ in parts]
+    gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
+    reason = ",".join(dict.fromkeys(reason for verdict, reason in parts if verdict == gravest))
+    kept = verdicts.count("kept_original")
+    if gravest == "corrected" and kept:
+        reason = f"{reason}; {kept} of {len(parts)} parts kept"
+    return gravest, reason
+
+
+def first_resumed(parts: Iterable[tuple[str, int | None]]) -> int | None:
+    """Where, in the joined texts, the first of them went back to its draft, if one did."""
+    offset = 0
+    for text, resumed_at in parts:
+        if resumed_at is not None:
+            return offset + resumed_at
+        offset += len(text)
+    return None
