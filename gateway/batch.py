@@ -2,23 +2,34 @@
 
 JSON Lines or CSV with `query` and `answer` (or `generated_text`); what comes out has the same rows
 with `correction`, `verdict` and `reason` added. Rows already in the output are not done again.
+Files may be larger than memory: what is held of them are the rows between the oldest that is not
+done and the newest that was begun, `AHEAD` times those in flight at most.
 """
 
 import asyncio
 import csv
-import io
+import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from corrector.corrector import Correction, Corrector, Task, whole
+from corrector.correction import Correction, Task
+from corrector.corrector import Corrector, whole
+from corrector.engines import EngineOptions
 from corrector.objectives import Objective
+from corrector.running import CorrectorSpec
 from corrector.templates import Turn
 from wire.codec import dumps, loads
 
 Row = dict[str, Any]
+
+AHEAD = 8  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
+PARALLEL = 16  # answers at once of an engine on this machine: `make bench-batch`
+IN_FLIGHT = 32  # for each replica of an engine that does not say how many it answers at once
 
 
 class BatchError(Exception):
@@ -26,14 +37,18 @@ class BatchError(Exception):
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """The rows of a `.csv` or JSON Lines file. Raises `BatchError` with the number of a bad one."""
+    """The rows of a `.csv` or JSON Lines file, as they are asked for. Raises `BatchError` for a bad one, by number."""
+    with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a mark
+        yield from parse(file, path)
+
+
+def parse(file: TextIO, path: Path) -> Iterator[Row]:
+    """As `read_rows`, of a file that is open; `path` says its format, and where an error is."""
     number = 0
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets begin a file with a mark
-            rows = _csv_rows(path, file) if _is_csv(path) else _json_rows(path, file)
-            for number, row in enumerate(rows, 1):
-                _answer(row, path, number)
-                yield row
+        for number, row in enumerate(_csv_rows(path, file) if _is_csv(path) else _json_rows(path, file), 1):
+            _answer(row, path, number)
+            yield row
     except UnicodeDecodeError:
         raise BatchError(f"{path}: not UTF-8, soon after row {number}") from None
 
@@ -42,17 +57,18 @@ def completed(path: Path) -> int:
     """How many whole rows the output has; a half-written last one, of a run that was killed, is cut off."""
     if not path.exists():
         return 0
-    content = path.read_bytes()
-    if _is_csv(path):
-        end = _whole_csv(content)
-        count = max(0, sum(1 for _ in _csv(io.StringIO(content[:end].decode(), newline=""))) - 1)
-    else:
-        end = content.rfind(b"\n") + 1
-        count = content.count(b"\n", 0, end)
-    if end < len(content):
+    table = _is_csv(path)
+    offset, end, lines, quotes = 0, 0, 0, 0
+    with path.open("rb") as file:
+        for line in file:
+            offset += len(line)
+            quotes += line.count(b'"') if table else 0
+            if line.endswith(b"\n") and quotes % 2 == 0:  # of a table: a line's end outside quotes
+                end, lines = offset, lines + 1
+    if end < offset:
         with path.open("rb+") as file:
             file.truncate(end)
-    return count
+    return max(0, lines - 1) if table else lines
 
 
 async def run(
@@ -62,51 +78,95 @@ async def run(
     objectives: tuple[Objective, ...],
     in_flight: int,
     progress: Callable[[Correction | None], None],
+    numbers: range | None = None,
 ) -> None:
-    """Correct what is not done yet. `progress` is called for every row, with None for one done before.
+    """Correct what is not done yet, of the rows with these numbers (from 0), or of all.
 
-    Raises `BatchError` for a bad row and `WireError` if the corrector fails; what was written stays.
+    `progress` is called for every row, with None for one done before. Raises `BatchError` for a bad
+    row and `WireError` if the corrector fails; what was written stays.
     """
     if target.exists() and target.samefile(source):
         raise BatchError(f"{target}: the output cannot be the input")
-    done = completed(target)
-    tasks: deque[tuple[Row, asyncio.Task[Correction]]] = deque()
+    rows = islice(read_rows(source), numbers.start, numbers.stop) if numbers is not None else read_rows(source)
+    for _ in islice(rows, completed(target)):
+        progress(None)
+
+    async def work(row: Row) -> Correction:
+        return await correct(corrector, row, objectives)
+
     # A lone surrogate, which JSON can say and UTF-8 cannot, keeps its escape.
     with target.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
         write = _writer(file, target)
-        try:
-            for number, row in enumerate(read_rows(source), 1):
-                if number <= done:
-                    progress(None)
-                    continue
-                tasks.append((row, asyncio.create_task(_correct(corrector, row, objectives))))
-                if len(tasks) >= in_flight:
-                    await _write_next(tasks, write, progress)
-            while tasks:
-                await _write_next(tasks, write, progress)
-        finally:
-            for _, task in tasks:
-                task.cancel()
-            await asyncio.gather(*(task for _, task in tasks), return_exceptions=True)
+        async with aclosing(in_order(rows, work, in_flight)) as done:
+            async for row, told in done:
+                write(corrected(row, told))
+                progress(told)
 
 
-async def _write_next(
-    tasks: deque[tuple[Row, asyncio.Task[Correction]]],
-    write: Callable[[Row], None],
-    progress: Callable[[Correction | None], None],
-) -> None:
-    row, task = tasks[0]
-    told = await task
-    tasks.popleft()
-    write({**row, "correction": told.text, "verdict": told.verdict, "reason": told.reason})
-    progress(told)
+async def in_order(
+    rows: Iterable[Row], work: Callable[[Row], Awaitable[Correction]], in_flight: int
+) -> AsyncGenerator[tuple[Row, Correction], None]:
+    """Every row with what became of it. Rows are read as there is room for them: `AHEAD` times `in_flight` are held."""
+    waiting: deque[tuple[Row, asyncio.Task[Correction]]] = deque()
+    free = asyncio.Semaphore(in_flight)
+    left = iter(rows)
+
+    async def placed(row: Row) -> Correction:
+        async with free:
+            return await work(row)
+
+    try:
+        while True:
+            while len(waiting) < AHEAD * in_flight and (row := next(left, None)) is not None:
+                waiting.append((row, asyncio.create_task(placed(row))))
+            if not waiting:
+                return
+            row, begun = waiting[0]
+            told = await begun
+            waiting.popleft()
+            yield row, told
+    finally:
+        for _, begun in waiting:
+            begun.cancel()
+        await asyncio.gather(*(begun for _, begun in waiting), return_exceptions=True)
 
 
-async def _correct(corrector: Corrector, row: Row, objectives: tuple[Objective, ...]) -> Correction:
+async def correct(corrector: Corrector, row: Row, objectives: tuple[Objective, ...]) -> Correction:
+    """What becomes of one row's answer. Raises `WireError` if the corrector fails three times."""
+    return await whole(corrector, task(row, objectives), tries=3)
+
+
+def task(row: Row, objectives: tuple[Objective, ...]) -> Task:
+    """What to correct, of one row."""
     query = row.get("query")
     context = (Turn("user", str(query)),) if query else ()
     answer = row.get("answer") if row.get("answer") is not None else row.get("generated_text")
-    return await whole(corrector, Task(context, str(answer), objectives, keep_draft_on_failure=False), tries=3)
+    return Task(context, str(answer), objectives, keep_draft_on_failure=False)
+
+
+def corrected(row: Row, told: Correction) -> Row:
+    """The row as it comes out."""
+    return {**row, "correction": told.text, "verdict": told.verdict, "reason": told.reason}
+
+
+def part(of: int, number: int, parts: int) -> range:
+    """The rows (from 0) of one of so many parts (from 1): their outputs, one after the other, are the whole one."""
+    return range(of * (number - 1) // parts, of * number // parts)
+
+
+def alone(spec: CorrectorSpec) -> CorrectorSpec:
+    """The corrector with an engine that has the machine to itself, in what its options leave open."""
+    fields, given = type(spec.engine).model_fields, spec.engine.model_fields_set
+    ours = {"threads": len(os.sched_getaffinity(0)), "parallel": PARALLEL}
+    chosen = {name: value for name, value in ours.items() if name in fields and name not in given}
+    return spec.model_copy(update={"engine": spec.engine.model_copy(update=chosen)})
+
+
+def places(engine: EngineOptions) -> int:
+    """Rows in flight that keep the engine full: a few more than it answers at once, and as many for each replica."""
+    parallel = getattr(engine, "parallel", 0)
+    urls = getattr(engine, "base_url", ())
+    return int(parallel + parallel // 4) or IN_FLIGHT * max(1, len(urls))
 
 
 def _writer(file: Any, target: Path) -> Callable[[Row], None]:
@@ -172,14 +232,3 @@ def _json_rows(path: Path, file: Any) -> Iterator[Row]:
 def _answer(row: Row, path: Path, number: int) -> None:
     if row.get("answer") is None and row.get("generated_text") is None:
         raise BatchError(f"{path}: row {number} has neither `answer` nor `generated_text`")
-
-
-def _whole_csv(content: bytes) -> int:
-    """The end of the last whole record: a line's end outside quotes."""
-    end, quotes, start = 0, 0, 0
-    while (newline := content.find(b"\n", start)) >= 0:
-        quotes += content.count(b'"', start, newline)
-        start = newline + 1
-        if quotes % 2 == 0:
-            end = start
-    return end

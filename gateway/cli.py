@@ -5,13 +5,16 @@ import difflib
 import importlib
 import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from corrector.objectives import Objective
 from corrector.strictyaml import ConfigError
 from wire.errors import WireError
+
+if TYPE_CHECKING:
+    from corrector.running import CorrectorSpec
 
 _POLICIES = click.option(
     "--policies", type=click.Path(path_type=Path), default=Path("policies.yaml"), show_default=True,
@@ -115,7 +118,8 @@ def check(policies: Path, objectives: Path) -> None:
 @click.option("--corrector", "corrector_name", help="Default: the first one in the file.")
 @click.option("--input", "source", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="JSONL or CSV.")
 @click.option("--output", "target", type=click.Path(path_type=Path, dir_okay=False), help="JSONL or CSV.")
-@click.option("--in-flight", default=8, show_default=True, type=click.IntRange(1, 4096))
+@click.option("--in-flight", type=click.IntRange(1, 4096), help="Rows at once; default: what fills the engine.")
+@click.option("--shard", metavar="I/N", help="Of the rows only the I-th of N parts, for one of N machines.")
 @_POLICIES
 @click.option("--objectives-file", type=click.Path(path_type=Path), default=Path("objectives.yaml"), show_default=True)
 def align(
@@ -126,7 +130,8 @@ def align(
     corrector_name: str | None,
     source: Path | None,
     target: Path | None,
-    in_flight: int,
+    in_flight: int | None,
+    shard: str | None,
     policies: Path,
     objectives_file: Path,
 ) -> None:
@@ -144,7 +149,7 @@ def align(
         raise click.UsageError(f"no corrector {chosen!r}; there are: {', '.join(config.correctors)}")
     aims = _aims(config, names, define)
     if source is not None and target is not None:
-        asyncio.run(_align_file(config, chosen, aims, source, target, in_flight))
+        asyncio.run(_align_file(chosen, config.correctors[chosen], aims, (source, target), in_flight, _shard(shard)))
     elif question is not None and answer is not None:
         asyncio.run(_align_one(config, chosen, aims, question, answer))
 
@@ -165,6 +170,14 @@ def _aims(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Obje
     return aims
 
 
+def _shard(text: str | None) -> tuple[int, int]:
+    """`2/4` as numbers."""
+    number, slash, parts = (text or "1/1").partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise click.UsageError(f"--shard takes I/N, such as 2/4, not {text!r}")
+    return int(number), int(parts)
+
+
 def _say(event: str, **told: object) -> None:
     click.echo(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()), err=True)
 
@@ -172,7 +185,8 @@ def _say(event: str, **told: object) -> None:
 async def _align_one(config: Any, name: str, aims: tuple[Objective, ...], question: str, answer: str) -> None:
     from rich.console import Console
 
-    from corrector.corrector import Task, whole
+    from corrector.correction import Task
+    from corrector.corrector import whole
     from corrector.running import running
     from corrector.templates import Turn
 
@@ -205,29 +219,38 @@ def _diff(before: str, after: str, *, coloured: bool) -> Any:
 
 
 async def _align_file(
-    config: Any, name: str, aims: tuple[Objective, ...], source: Path, target: Path, in_flight: int
+    name: str,
+    spec: "CorrectorSpec",
+    aims: tuple[Objective, ...],
+    files: tuple[Path, Path],
+    in_flight: int | None,
+    shard: tuple[int, int],
 ) -> None:
     from collections import Counter
 
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from corrector.corrector import Correction
+    from corrector.correction import Correction
     from corrector.running import running
     from gateway import batch
 
+    source, target = files
     verdicts: Counter[str] = Counter()
     try:
-        total = sum(1 for _ in batch.read_rows(source))
+        numbers = batch.part(sum(1 for _ in batch.read_rows(source)), *shard)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns) as bar:
-            shown = bar.add_task("aligning", total=total)
+            shown = bar.add_task("aligning", total=len(numbers))
 
             def progress(told: Correction | None) -> None:
                 verdicts[told.verdict if told else "done before"] += 1
                 bar.advance(shown)
 
-            async with running(name, config.correctors[name], _say) as corrector:
-                await batch.run(source, target, corrector, aims, in_flight, progress)
+            spec = batch.alone(spec)
+            async with running(name, spec, _say) as corrector:
+                await batch.run(
+                    source, target, corrector, aims, in_flight or batch.places(spec.engine), progress, numbers
+                )
     except batch.BatchError as error:
         raise click.ClickException(str(error)) from None
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) or "no rows")

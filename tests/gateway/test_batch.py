@@ -3,17 +3,23 @@
 import asyncio
 import csv
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from corrector.corrector import Correction, Corrector, CorrectorOptions
+from corrector.correction import Correction
+from corrector.corrector import Corrector, CorrectorOptions
+from corrector.engines.endpoint import Options as Fleet
+from corrector.engines.llamacpp import Options as Llama
 from corrector.objectives import Objective
-from gateway.batch import BatchError, completed, read_rows, run
+from corrector.running import CorrectorSpec
+from gateway.batch import AHEAD, BatchError, alone, completed, part, places, read_rows, run
 from tests.conftest import Handler, correcting
-from tests.gateway.conftest import Start
+from tests.gateway.conftest import Start, soon
 from wire.endpoint import Endpoint
 from wire.errors import WireError
 
@@ -43,14 +49,14 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 async def corrected(
-    service: Start, source: Path, target: Path, handler: Handler | None = None
+    service: Start, source: Path, target: Path, handler: Handler | None = None, in_flight: int = 4
 ) -> list[Correction | None]:
     upstream = await service(handler or correcting(str.upper))
     endpoint = Endpoint("c", [upstream.url])
     corrector = Corrector("c", CorrectorOptions(), endpoint, model="x", context_tokens=4096)
     told: list[Correction | None] = []
     try:
-        await run(source, target, corrector, AIMS, 4, told.append)
+        await run(source, target, corrector, AIMS, in_flight, told.append)
     finally:
         await endpoint.aclose()
     return told
@@ -98,6 +104,56 @@ async def test_many_are_in_flight_but_no_more_than_asked(service: Start, tmp_pat
 
     await corrected(service, write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl", counted)
     assert most == 4
+
+
+async def test_a_slow_row_keeps_no_place_empty(service: Start, tmp_path: Path) -> None:
+    others = asyncio.Event()
+    answered = 0
+
+    async def first_waits(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        nonlocal answered
+        if "Question 0?" in body["prompt"]:
+            await asyncio.wait_for(others.wait(), 5)  # for all that come after it
+        answered += 1
+        if answered == len(ROWS) - 1:
+            others.set()
+        return await correcting(str.upper)(request, body)
+
+    source, target = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
+    assert len(ROWS) <= AHEAD * 4
+    await corrected(service, source, target, first_waits)
+    assert answered == len(ROWS)
+    assert [row["id"] for row in load(target)] == list(range(20))
+
+
+async def test_rows_are_read_as_they_are_needed(service: Start, tmp_path: Path) -> None:
+    """A slow corrector holds the reading up, so that a file of any length takes the same memory."""
+    source, target = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    os.mkfifo(source)
+    written, go = 0, asyncio.Event()
+
+    def writes() -> None:
+        nonlocal written
+        with source.open("w") as file:
+            for n in range(200):
+                file.write(json.dumps({"query": f"Question {n}?", "answer": "one word", "id": n, "note": "x" * 10_000}))
+                file.write("\n")
+                file.flush()
+                written += 1
+
+    async def waits(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await go.wait()
+        return await correcting(str.upper)(request, body)
+
+    writing = asyncio.create_task(asyncio.to_thread(writes))
+    await asyncio.sleep(0)
+    running = asyncio.create_task(corrected(service, source, target, waits, in_flight=2))
+    await soon(lambda: written >= AHEAD * 2)
+    await asyncio.sleep(0.2)
+    assert written <= AHEAD * 2 + 12, "what stands in the pipe is at most 64 KB more"
+    go.set()
+    await asyncio.gather(writing, running)
+    assert [row["id"] for row in load(target)] == list(range(200))
 
 
 async def test_a_failing_corrector_stops_the_run_and_keeps_what_was_done(service: Start, tmp_path: Path) -> None:
@@ -195,3 +251,38 @@ def test_nothing_done_yet(tmp_path: Path) -> None:
     assert completed(tmp_path / "none.jsonl") == 0
     (tmp_path / "empty.csv").touch()
     assert completed(tmp_path / "empty.csv") == 0
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+def test_what_is_done_is_counted_without_being_held(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"out{suffix}"
+    write(path, [{"answer": "x" * 1000, "correction": 'two\nlines, "quoted"'}] * 5_000)
+    tracemalloc.start()
+    try:
+        assert completed(path) == 5_000
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 500_000 < path.stat().st_size
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 20])
+@pytest.mark.parametrize("parts", [1, 3, 8])
+def test_the_parts_of_a_file_are_all_of_it_and_about_as_long(rows: int, parts: int) -> None:
+    shares = [part(rows, number, parts) for number in range(1, parts + 1)]
+    assert [number for share in shares for number in share] == list(range(rows))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_an_engine_that_is_alone_takes_the_machine_unless_its_options_say_otherwise() -> None:
+    spec = CorrectorSpec(
+        engine=Llama.model_validate({"kind": "llamacpp", "model": "smollm2-135m-instruct", "parallel": 3}),
+        options=CorrectorOptions(),
+    )
+    engine = alone(spec).engine
+    assert isinstance(engine, Llama)
+    assert (engine.threads, engine.parallel) == (len(os.sched_getaffinity(0)), 3)
+    assert places(engine) >= 3
+    fleet = Fleet.model_validate({"kind": "endpoint", "model": "x", "base_url": ["http://a/v1", "http://b/v1"]})
+    assert alone(CorrectorSpec(engine=fleet, options=CorrectorOptions())).engine == fleet
+    assert places(fleet) == 2 * places(fleet.model_copy(update={"base_url": ("http://a/v1",)}))

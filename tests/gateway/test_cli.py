@@ -88,6 +88,7 @@ def test_a_port_that_is_taken(run: Run) -> None:
         (["q", "a", "--objectives", "humor"], "unknown objective 'humor'; there are: harmlessness"),
         (["q", "a", "--define", "x"], "--define takes NAME=DESCRIPTION"),
         (["q", "a", "--corrector", "d"], "no corrector 'd'; there are: c"),
+        (["--input", "policies.yaml", "--output", "o", "--shard", "3/2"], "--shard takes I/N, such as 2/4, not '3/2'"),
     ],
 )
 def test_align_says_how_it_is_used(run: Run, args: list[str], message: str) -> None:
