@@ -39,7 +39,7 @@ async def generate(
 
     Raises `WireError`; `ContextTooLong` before any text.
     """
-    left_s = max(timeout_s - (time.monotonic() - usage.started), 0.001)
+    left_s = timeout_s - (time.monotonic() - usage.started)
     path, body = asked
     usage.finish_reason = None
     opened: Opened | None = None

@@ -128,7 +128,7 @@ async def streaming(request: web.Request, chunks: list[bytes], pause_s: float = 
     return response
 
 
-def correcting(change: Callable[[str], str], *, finish_reason: str = "stop") -> Handler:
+def correcting(change: Callable[[str], str], *, finish_reason: str = "stop", pause_s: float = 0.0) -> Handler:
     """A corrector for the `ultrafeedback` template that rewrites the answer in its prompt by a function."""
 
     async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -138,7 +138,7 @@ def correcting(change: Callable[[str], str], *, finish_reason: str = "stop") -> 
         events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": piece}]} for piece in pieces]
         events.append({"choices": [{"index": 0, "text": "", "finish_reason": finish_reason}]})
         events.append({"choices": [], "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}})
-        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE])
+        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE], pause_s)
 
     return handler
 

@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from itertools import takewhile
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -66,18 +67,17 @@ class Opened:
             async for chunk in self.response.content.iter_any():
                 yield chunk
 
-    async def events(self) -> AsyncIterator[sse.Event]:
-        """Events up to, and without, `[DONE]`."""
+    async def batches(self) -> AsyncIterator[list[sse.Event]]:
+        """Events up to, and without, `[DONE]`; those that have come together are given together."""
         decoder = sse.Decoder()
         async for chunk in self.chunks():
-            for event in decoder.feed(chunk):
-                if event.data.strip() == "[DONE]":
-                    return
-                yield event
-        for event in decoder.close():
-            if event.data.strip() == "[DONE]":
+            events = decoder.feed(chunk)
+            if batch := list(takewhile(_goes_on, events)):
+                yield batch
+            if len(batch) < len(events):
                 return
-            yield event
+        if batch := list(takewhile(_goes_on, decoder.close())):
+            yield batch
 
     def close(self) -> None:
         """Give the connection back; one whose answer was not read to its end is cut, which cancels the service."""
@@ -113,8 +113,16 @@ class Endpoint:
         self._retries = retries
         self._turn = 0
 
-    async def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None, query: str = "") -> Opened:
-        """Send, and return once a 2xx head has come.
+    async def post(
+        self,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        query: str = "",
+        *,
+        total_s: float | None = None,
+    ) -> Opened:
+        """Send, and return once a 2xx head has come. `total_s`: until the answer must have been read to its end.
 
         Raises `Unreachable`, `TimedOut`, `Dropped` or `Rejected` (any other status), each after the
         configured retries where a retry can help: 429, 5xx and connections that could not be made.
@@ -123,11 +131,12 @@ class Endpoint:
         merged.setdefault("Content-Type", "application/json")
         merged.update(self._headers)
         target = f"{path}?{query}" if query else path
+        deadline = None if total_s is None else time.monotonic() + total_s
         tried: set[str] = set()
         for attempt in range(self._retries + 1):
             replica = self._pick(tried)
             try:
-                return await self._post_once(replica, target, body, merged)
+                return await self._post_once(replica, target, body, merged, self._timeout_until(deadline))
             except (Unreachable, Dropped, Rejected) as error:
                 wait_s = retry_wait_s(error, attempt)
                 if wait_s is None or attempt == self._retries:
@@ -157,14 +166,16 @@ class Endpoint:
             if replica.session is not None:
                 await replica.session.close()
 
-    async def _post_once(self, replica: _Replica, target: str, body: bytes, headers: CIMultiDict[str]) -> Opened:
+    async def _post_once(
+        self, replica: _Replica, target: str, body: bytes, headers: CIMultiDict[str], timeout: aiohttp.ClientTimeout
+    ) -> Opened:
         replica.in_flight += 1
         opened: Opened | None = None
         try:
             with _Translated(self.name):
                 data = body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body)
                 response = await self._session(replica).post(
-                    replica.root + target, data=data, headers=headers, allow_redirects=False
+                    replica.root + target, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 )
                 opened = Opened(response, replica, self.name)
                 if response.status < 300:
@@ -183,6 +194,13 @@ class Endpoint:
             else:
                 opened.close()
             raise
+
+    def _timeout_until(self, deadline: float | None) -> aiohttp.ClientTimeout:
+        usual = self._timeout
+        if deadline is None:
+            return usual
+        left_s = max(deadline - time.monotonic(), 0.001)  # 0 would be none at all
+        return aiohttp.ClientTimeout(left_s, sock_connect=usual.sock_connect, sock_read=usual.sock_read)
 
     def _pick(self, tried: set[str]) -> _Replica:
         """The least busy replica that is neither set aside nor just tried, in turns among equals."""
@@ -263,14 +281,29 @@ def translate(error: BaseException, name: str) -> WireError | None:
 
 async def json_events(opened: Opened) -> AsyncIterator[dict[str, object]]:
     """The stream's events as JSON objects. Raises `Malformed` for one that is not."""
-    async for event in opened.events():
-        try:
-            value = loads(event.data)
-        except ValueError:
-            raise Malformed(f"{opened.name} sent an event that is not JSON") from None
-        if not isinstance(value, dict):
-            raise Malformed(f"{opened.name} sent an event that is not an object")
-        yield value
+    async for batch in opened.batches():
+        for event in batch:
+            yield _json(opened, event)
+
+
+async def json_batches(opened: Opened) -> AsyncIterator[list[dict[str, object]]]:
+    """The same, those together that have come together: under load, many pieces of text become one."""
+    async for batch in opened.batches():
+        yield [_json(opened, event) for event in batch]
+
+
+def _json(opened: Opened, event: sse.Event) -> dict[str, object]:
+    try:
+        value = loads(event.data)
+    except ValueError:
+        raise Malformed(f"{opened.name} sent an event that is not JSON") from None
+    if not isinstance(value, dict):
+        raise Malformed(f"{opened.name} sent an event that is not an object")
+    return value
+
+
+def _goes_on(event: sse.Event) -> bool:
+    return event.data.strip() != "[DONE]"
 
 
 def _root(base_url: str) -> str:

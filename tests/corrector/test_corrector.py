@@ -55,14 +55,14 @@ async def corrected(corrector: Corrector, draft: str, **options: Any) -> tuple[l
     return texts, told
 
 
-def saying(*pieces: str, finish_reason: str | None = "stop") -> Handler:
+def saying(*pieces: str, finish_reason: str | None = "stop", pause_s: float = 0.0) -> Handler:
     """A corrector that says this whatever it is asked."""
 
     async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": piece}]} for piece in pieces]
         if finish_reason:
             events.append({"choices": [{"index": 0, "text": "", "finish_reason": finish_reason}]})
-        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE])
+        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE], pause_s)
 
     return handler
 
@@ -72,7 +72,7 @@ def answer_in(body: dict[str, Any]) -> str:
 
 
 async def test_a_rewriting(corrector: Callable[..., Any]) -> None:
-    made, upstream = await corrector(correcting(lambda text: text.replace("well", "thoroughly")))
+    made, upstream = await corrector(correcting(lambda text: text.replace("well", "thoroughly"), pause_s=0.001))
     pieces, told = await corrected(made, DRAFT, live=True)
     assert told.text == DRAFT.replace("well", "thoroughly")
     assert (told.verdict, told.reason) == ("corrected", "rewritten")
@@ -82,6 +82,13 @@ async def test_a_rewriting(corrector: Callable[..., Any]) -> None:
     assert upstream.last["temperature"] == 0
     assert "Helpfulness: The response should be useful" in upstream.last["prompt"]
     assert "How do I make tea?" in upstream.last["prompt"]
+
+
+async def test_what_comes_together_leaves_together(corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(correcting(lambda text: text.replace("well", "thoroughly")))
+    pieces, told = await corrected(made, DRAFT, live=True)
+    assert told.text == DRAFT.replace("well", "thoroughly")
+    assert len(pieces) < len(DRAFT) / 5 / 2, "pieces of five characters, written at once"
 
 
 async def test_an_answer_left_as_it_was(corrector: Callable[..., Any]) -> None:
@@ -156,7 +163,7 @@ async def test_a_fault_before_the_first_word_left_keeps_all_of_a_live_answer(cor
 async def test_a_late_fault_goes_on_with_the_rest_of_the_draft(corrector: Callable[..., Any]) -> None:
     start = "First, please boil the water well. Then warm the pot. "
     loop = "And then do not forget the pot. " * 4
-    made, _ = await corrector(saying(*[word + " " for word in (start + loop).split()]))
+    made, _ = await corrector(saying(*[word + " " for word in (start + loop).split()], pause_s=0.001))
     pieces, told = await corrected(made, DRAFT, live=True)
     assert told.verdict == "kept_original"
     assert told.reason == "looping"
@@ -170,7 +177,7 @@ async def test_a_late_fault_goes_on_with_the_rest_of_the_draft(corrector: Callab
 async def test_no_span_is_lost_or_repeated_where_a_late_fault_goes_on(corrector: Callable[..., Any]) -> None:
     draft = "Call `one` first. Then call `two` as well. After that call `three` once more. At the end call `four`."
     said = "Call [[1]] first of all. Then please call [[2]] as well. " + "And call it again, my dear friend. " * 5
-    made, _ = await corrector(saying(*[word + " " for word in said.split()]))
+    made, _ = await corrector(saying(*[word + " " for word in said.split()], pause_s=0.001))
     _, told = await corrected(made, draft, live=True)
     assert (told.verdict, told.reason) == ("kept_original", "looping")
     assert re.findall(r"`\w+`", told.text) == ["`one`", "`two`", "`three`", "`four`"]

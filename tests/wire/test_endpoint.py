@@ -231,10 +231,10 @@ async def test_a_cut_after_the_first_byte_is_told_and_not_retried(
     opened = await endpoint(upstream.url, retries=3).post("/x", b"{}")
     got = []
     with pytest.raises(Dropped):
-        async for event in opened.events():
-            got.append(event.data)
+        async for event in json_events(opened):
+            got.append(event)
     opened.close()
-    assert (got, len(upstream.requests)) == (["{}"], 1)
+    assert (got, len(upstream.requests)) == ([{}], 1)
 
 
 @pytest.mark.parametrize("data", [b"data: {oops\n\n", b"data: [1]\n\n"])
@@ -264,7 +264,7 @@ async def test_closing_early_cancels_the_service(service: Start, endpoint: Calla
 
     upstream = await service(endless)
     opened = await endpoint(upstream.url).post("/x", b"{}")
-    async for _ in opened.events():
+    async for _ in json_events(opened):
         break
     opened.close()
     for _ in range(100):
