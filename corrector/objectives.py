@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 
 from corrector.strictyaml import ConfigError, Source, Strict, nearest
 
-Mode = Literal["full", "shadow", "off"]
+Mode = Literal["full", "segment", "shadow", "off"]
 
 MAX_OBJECTIVES = 32  # that apply to one request: a corrector's prompt is no book
 
@@ -175,8 +175,10 @@ def _check_tenant(
     if len(asked) > MAX_OBJECTIVES:
         message = f"{len(asked)} objectives would apply to each request; {MAX_OBJECTIVES} at most can"
         raise source.error(message, "tenants", name, "objectives")
-    if tenant.required and tenant.mode != "full":
-        raise source.error("a tenant with `required` objectives must have `mode: full`", "tenants", name, "mode")
+    if tenant.required and tenant.mode not in ("full", "segment"):
+        raise source.error(
+            "a tenant with `required` objectives must have `mode: full` or `segment`", "tenants", name, "mode"
+        )
     if tenant.keys != "none" and not tenant.keys:
         raise source.error(
             "`keys` is empty: nobody could call; write `keys: none` for anybody", "tenants", name, "keys"

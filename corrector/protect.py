@@ -6,6 +6,7 @@ Pure functions over text; what a lost span means is the gate's business.
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 _CONTAINER = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])))*[ \t]*"  # of list items and block quotes
@@ -25,6 +26,7 @@ _NEWLINE = re.compile(r"\r\n?|\n")
 _SOFT_BREAK = re.compile(r"\r?\n(?![ \t]*(?:[\r\n>#|~]|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```))")
 _URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\u300a-\u3011]|[()\[\]{}]")
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
+_PARAGRAPH_END = re.compile(r"\n[ \t]*(?=[\r\n])")
 LONGEST_MATH = 4000
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
@@ -43,20 +45,54 @@ def mask(text: str, also: str = r"(?!)") -> Masked:
 
     In time that grows with the length only, also for a text full of opening marks without closing ones.
     """
-    opener = re.compile("|".join((*_OPENER, f"(?:{also})")))
-    closers = _Closers(text)
     spans: list[str] = []
     kept: list[str] = []
-    done = at = 0
-    while match := opener.search(text, at):
-        at = _end(text, match, closers)
-        if at:
-            spans.append(text[match.start() : at])
-            kept += (text[done : match.start()], f"[[{len(spans)}]]")
-            done = at
-        else:
-            at = match.end()
+    done = 0
+    for opener, end in _openers(text, also):
+        if end:
+            spans.append(text[opener.start() : end])
+            kept += (text[done : opener.start()], f"[[{len(spans)}]]")
+            done = end
     return Masked("".join((*kept, text[done:])), tuple(spans))
+
+
+def uncut(text: str, places: Iterable[int]) -> Iterator[int]:
+    """Of ascending places within a text that still grows, those that no span reaches across, and none can later.
+
+    An opening mark whose closing one has not come yet may belong to a span that is still being written.
+    """
+    openers = _openers(text)
+    start = end = 0
+    for place in places:
+        while end <= place and start < place:
+            opener, closed = next(openers, (None, 0))
+            if opener is None:
+                start = end = len(text) + 1
+            else:
+                start, end = opener.start(), closed or _last_end(text, opener)
+        if not start < place < end:
+            yield place
+
+
+def _last_end(text: str, opener: re.Match[str]) -> int:
+    """How far a span could reach that begins here, and whose closing mark is missing so far."""
+    if opener["math"]:
+        return opener.end() + LONGEST_MATH
+    if opener["ticks"]:
+        border = _PARAGRAPH_END.search(text, opener.end())
+        return border.start() if border else len(text) + 1
+    return opener.end()
+
+
+def _openers(text: str, also: str = r"(?!)") -> Iterator[tuple[re.Match[str], int]]:
+    """Where spans may begin, each with its end: 0 if its closing mark is missing, and it is text after all."""
+    opener = re.compile("|".join((*_OPENER, f"(?:{also})")))
+    closers = _Closers(text)
+    at = 0
+    while match := opener.search(text, at):
+        end = _end(text, match, closers)
+        yield match, end
+        at = end or match.end()
 
 
 class _Closers:

@@ -161,10 +161,12 @@ def split_thinking(text: str, *, closed: bool = False) -> tuple[str, str]:
     return text[:cut], text[cut:]
 
 
-class ThinkingDropped:
-    """A stream's text without a leading `<think>...</think>`, in pieces cut anywhere."""
+class ThinkingSplit:
+    """A stream's text without a leading `<think>...</think>`, in pieces cut anywhere; `split_thinking`, streamed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, closed: bool = False) -> None:
+        self.thinking = ""  # once it is over
+        self._closed = closed
         self._held = ""
         self._over = False
 
@@ -178,14 +180,15 @@ class ThinkingDropped:
             match = _THINKING.match(self._held)
             if match is None or not match["end"] or match.end() == len(self._held):
                 return ""
-            self._held = self._held[match.end() :]
-        self._over = True
         return self.finish()
 
     def finish(self) -> str:
         """The rest, at the end: nothing if the text was all thinking."""
-        said, self._held = self._held, ""
-        return "" if _THINKING.match(said) else said
+        if self._over:
+            return ""
+        self._over = True
+        self.thinking, said = split_thinking(self._held, closed=self._closed)
+        return said
 
     def drop(self, message: Json, *, ends: bool) -> None:
         """Takes the thinking out of a message, or of a delta; at its end, what was held back comes."""
@@ -234,10 +237,16 @@ class StreamedChoice:
     finish_event: Json = field(default_factory=dict)
     had_logprobs: bool = False
     called_tools: bool = False
+    told: int = 0  # how many of the texts `news` has given
 
     @property
     def text(self) -> str:
         return "".join(self.texts)
+
+    def news(self) -> str:
+        """What has come since it was last asked for."""
+        since, self.told = self.told, len(self.texts)
+        return "".join(self.texts[since:])
 
 
 class HeldStream:

@@ -6,8 +6,8 @@
       _stream                    kept alive; where the policy takes long, begun before it
       _pass                      nothing to correct: bytes as they come
       _shadow                    the draft goes out, its correction is only recorded
-      _correct_reply             one JSON body, its text corrected                      (corrector/)
-      _correct_stream            chunks; the text held back, corrected, streamed on     (corrector/)
+      _correct_reply             one JSON body, its texts corrected                     (corrector/)
+      _correct_stream            chunks; the text held back, corrected, streamed on     (corrections.py)
 
 Each step gets what it needs as an argument, from one snapshot taken at the start.
 """
@@ -17,11 +17,13 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from corrector.correction import Correction, Task
+from corrector.correction import Correction
 from corrector.corrector import Corrector, whole
-from gateway import exchange, plan, replies, report
+from corrector.segmented import in_segments
+from gateway import corrections, exchange, plan, replies, report
+from gateway.corrections import Spoken
 from gateway.errors import GatewayError, from_wire
-from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingDropped
+from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
 from gateway.plan import Plan
 from gateway.reload import Snapshot
 from gateway.telemetry import Metrics, Record, first_reason
@@ -29,7 +31,7 @@ from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
 from wire.errors import Dropped, Rejected, WireError
-from wire.streams import all_of, merged, with_heartbeat
+from wire.streams import all_of, with_heartbeat
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
@@ -86,7 +88,7 @@ class Pipeline:
         Raises `GatewayError` with the first one's failure.
         """
         if todo.skip is None and todo.mode != "shadow" and snapshot.correctors[todo.corrector].goes_ahead:
-            record.ahead = snapshot.correctors[todo.corrector].ahead(_task(request, todo, "", live=False, keep=True))
+            record.ahead = snapshot.correctors[todo.corrector].ahead(corrections.task(request, todo, ""))
         failure: WireError | None = None
         for name in todo.policies:
             try:
@@ -189,7 +191,7 @@ class Pipeline:
         self, reply: Reply, todo: Plan, request: ChatRequest, record: Record, held: HeldStream
     ) -> AsyncGenerator[bytes, None]:
         """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
-        thinking: dict[int, ThinkingDropped] = {}
+        thinking: dict[int, ThinkingSplit] = {}
         try:
             async for event in replies.events(reply, request, record):
                 held.take(event)
@@ -237,7 +239,7 @@ class Pipeline:
 
         async def correct() -> None:
             for text in texts:
-                task = _task(request, todo, _draft(text, todo)[1], live=False, keep=True)
+                task = corrections.task(request, todo, corrections.draft_of(text, todo)[1])
                 told = await whole(snapshot.correctors[todo.corrector], task)
                 reason = first_reason(told.reason)
                 counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
@@ -266,29 +268,27 @@ class Pipeline:
         if not todo.tenant.may_see_draft:
             body = exchange.only_known(body)
         choices: list[Json] = body["choices"]
-        drafts = [_draft(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
-        keep = todo.tenant.on_failure == "original"
+        drafts = [corrections.draft_of(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
         if record.ahead is not None:
             await record.ahead.finish()
+        correct = in_segments if todo.mode == "segment" else whole
+        tasks = [corrections.task(request, todo, draft, keep=todo.keeps_draft) for _, draft in drafts]
         try:
-            corrections = await all_of(
-                [whole(corrector, _task(request, todo, draft, live=False, keep=keep)) for _, draft in drafts]
-            )
+            told_all = await all_of([correct(corrector, task) for task in tasks])
         except WireError as error:
-            raise _unavailable(error) from error
-        for choice, (thinking, draft), told in zip(choices, drafts, corrections, strict=True):
+            raise corrections.unavailable(error) from error
+        for choice, (thinking, draft), told in zip(choices, drafts, told_all, strict=True):
             message = choice.get("message") or {}
             if todo.tenant.reasoning == "drop":
                 exchange.drop_reasoning(message)
-            _name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
+            corrections.name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
             shown = told.text if todo.drops_thinking else thinking + told.text
             if shown != thinking + draft:
                 exchange.with_text(message, shown)
                 if choice.get("logprobs") is not None:
                     choice["logprobs"] = None
-        report.note(record, corrections)
-        told_drafts = [draft for _, draft in drafts]
-        body["align"] = report.align(todo, record, corrections, told_drafts)
+        report.note(record, told_all)
+        body["align"] = report.align(todo, record, told_all, [draft for _, draft in drafts])
         record.status = 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         headers |= report.overhead_header(record)
@@ -299,81 +299,44 @@ class Pipeline:
     ) -> AsyncGenerator[bytes, None]:
         """Everything but text passes at once; text comes corrected; ends, usage and `[DONE]` come last."""
         held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
+        told: list[Correction] = []
+        correct = corrections.by_segments if todo.mode == "segment" else corrections.as_a_whole
         try:
-            async for event in replies.events(reply, request, record):
-                passing = held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
-                if passing is not None:
-                    yield sse.encode(passing)
-                if record.ahead is not None and record.ahead.due and 0 in held.choices:
-                    record.ahead.grow(_draft(held.choices[0].text, todo)[1])
-            record.policy_s = record.since()
-            if record.ahead is not None:
-                await record.ahead.finish()
-            if not held.ended:
-                raise Dropped("the policy's stream ended before its answer did")
-            corrections: dict[int, Correction] = {}
-            pieces = [
-                self._correct_choice(held, choice, todo, corrector, request, corrections)
-                for choice in held.choices.values()
-            ]
-            async for chunk in merged(pieces):
-                if isinstance(chunk, StreamedChoice):  # its text is out
-                    told = corrections[chunk.index]
-                    report.note(record, corrections.values())
-                    align = report.align(todo, record, [told], [_draft(chunk.text, todo)[1]])
-                    yield sse.encode({**chunk.finish_event, "choices": [chunk.finish], "align": align})
+            async for chunk in correct(self._hold(held, reply, todo, request, record), held, todo, corrector, request):
+                if isinstance(chunk, Spoken):
+                    told.append(chunk.correction)
+                    report.note(record, told)
+                    align = report.align(todo, record, [chunk.correction], [chunk.draft])
+                    yield sse.encode({**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align})
                 else:
                     yield sse.encode(chunk)
             for event in held.usage_events:
                 yield sse.encode(event)
             yield sse.DONE
         except WireError as error:
-            failure = from_wire(error) if record.policy_s is None or not held.ended else _unavailable(error)
-            yield error_event(failure, record)
+            yield error_event(from_wire(error), record)
+        except GatewayError as error:
+            yield error_event(error, record)
         finally:
             record.policy_s = record.policy_s or record.since()
             reply.close()
 
-    async def _correct_choice(
-        self,
-        held: HeldStream,
-        choice: StreamedChoice,
-        todo: Plan,
-        corrector: Corrector,
-        request: ChatRequest,
-        corrections: dict[int, Correction],
-    ) -> AsyncIterator[Json | StreamedChoice]:
-        """Chunks of the corrected text, then the choice itself when they are all out."""
-        thinking, draft = _draft(choice.text, todo)
-        if thinking and not todo.drops_thinking:
-            yield held.text_chunk(choice, thinking)
-        keep = todo.tenant.on_failure == "original"
-        task = _task(request, todo, draft, live=todo.tenant.release == "live", keep=keep)
-        async for piece in corrector.correct(task):
-            if isinstance(piece, Correction):
-                _name_skip(piece, choice.called_tools)
-                corrections[choice.index] = piece
-            elif piece:
-                yield held.text_chunk(choice, piece)
-        yield choice
+    async def _hold(
+        self, held: HeldStream, reply: Reply, todo: Plan, request: ChatRequest, record: Record
+    ) -> AsyncIterator[Json | None]:
+        """Of each of the policy's chunks what may pass at once; `held` has its text. Raises `WireError`."""
+        async for event in replies.events(reply, request, record):
+            yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
+            if record.ahead is not None and todo.mode == "full" and record.ahead.due and 0 in held.choices:
+                record.ahead.grow(corrections.draft_of(held.choices[0].text, todo)[1])
+        record.policy_s = record.since()
+        if record.ahead is not None and todo.mode == "full":
+            await record.ahead.finish()
+        if not held.ended:
+            raise Dropped("the policy's stream ended before its answer did")
 
 
-def _task(request: ChatRequest, todo: Plan, draft: str, *, live: bool, keep: bool) -> Task:
-    context = exchange.conversation(request.body["messages"])
-    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt)
-
-
-def _draft(text: str, todo: Plan) -> tuple[str, str]:
-    """A leading `<think>` block, and the text to correct. One that never ends would get round what is required."""
-    return exchange.split_thinking(text, closed=bool(todo.tenant.required))
-
-
-def _name_skip(told: Correction, called_tools: bool) -> None:
-    if told.reason == "empty_draft" and called_tools:
-        told.reason = "tool_calls"
-
-
-def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, ThinkingDropped] | None = None) -> Json:
+def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, ThinkingSplit] | None = None) -> Json:
     """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends.
 
     `thinking` has, of a stream, what is still held back of its choices.
@@ -384,13 +347,9 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
         if todo.tenant.reasoning == "drop":
             said = choice.get("message") or choice.get("delta") or {}
             exchange.drop_reasoning(said)
-            dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingDropped())
+            dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
             dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
-
-
-def _unavailable(error: WireError) -> GatewayError:
-    return GatewayError(502, "corrector_unavailable", f"the answer could not be corrected: {error}")
 
 
 def error_event(error: GatewayError, record: Record) -> bytes:

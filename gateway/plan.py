@@ -52,6 +52,11 @@ class Plan:
         return self.tenant.reasoning == "drop" or bool(self.tenant.required)
 
     @property
+    def keeps_draft(self) -> bool:
+        """Is the draft sent where it cannot be corrected?"""
+        return self.tenant.on_failure == "original"
+
+    @property
     def salt(self) -> str:
         """Of vLLM's prefix cache: whether somebody else's prompt began like one's own is not to be read off a clock."""
         return hashlib.sha256(f"metaaligner tenant {self.tenant_name}".encode()).hexdigest()[:32]

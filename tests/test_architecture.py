@@ -16,7 +16,7 @@ FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 HEAVY = ("litellm", "torch", "vllm", "transformers", "xllamacpp")
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
-    "cli", "serve", "app", "surfaces", "pipeline", "replies", "report", "batch", "reload", "limits", "plan", "config",
+    "cli", "serve", "app", "surfaces", "pipeline", "corrections", "replies", "report", "batch", "reload", "limits", "plan", "config",
     "upstreams", "exchange", "errors", "telemetry",
 )  # fmt: skip
 

@@ -34,29 +34,45 @@ async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncIterator[Any]:
         async for item in sources[0]:
             yield item
         return
-    queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
+    merging = Merging()
+    for source in sources:
+        merging.add(source)
+    async for item in merging.items():
+        yield item
 
-    async def feed(source: AsyncIterator[Any]) -> None:
+
+class Merging:
+    """Sources that are read as one. More may join while it is read; the first failure ends all."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def add(self, source: AsyncIterator[Any]) -> None:
+        self._tasks.append(asyncio.create_task(self._feed(source)))
+
+    async def items(self) -> AsyncGenerator[Any, None]:
+        """Until all sources have ended that were added before the last of them did."""
+        ended = 0
+        try:
+            while ended < len(self._tasks):
+                kind, item = await self._queue.get()
+                if kind == "error":
+                    raise item
+                if kind == "end":
+                    ended += 1
+                else:
+                    yield item
+        finally:
+            await _ended(self._tasks)
+
+    async def _feed(self, source: AsyncIterator[Any]) -> None:
         try:
             async for item in source:
-                await queue.put(("item", item))
-            await queue.put(("end", None))
+                await self._queue.put(("item", item))
+            await self._queue.put(("end", None))
         except Exception as error:  # whatever it is, who waits for the queue must hear of it
-            await queue.put(("error", error))
-
-    tasks = [asyncio.create_task(feed(source)) for source in sources]
-    try:
-        running = len(tasks)
-        while running:
-            kind, item = await queue.get()
-            if kind == "error":
-                raise item
-            if kind == "end":
-                running -= 1
-            else:
-                yield item
-    finally:
-        await _ended(tasks)
+            await self._queue.put(("error", error))
 
 
 async def all_of(work: Sequence[Awaitable[Item]]) -> list[Item]:

@@ -1,0 +1,118 @@
+"""A draft corrected while it is still being written: segment by segment, in order, several at once.
+
+Each segment is a correction of its own, gate and all; what the answer has said before it ends the conversation that
+it is corrected in. Knows nothing of where the draft comes from.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field, replace
+
+from corrector.correction import Correction, Task, first_resumed, last, summed
+from corrector.corrector import Corrector
+from corrector.segments import Segmenter
+from corrector.templates import Turn
+from wire.errors import WireError
+
+AT_ONCE = 4
+
+
+@dataclass(slots=True, eq=False)
+class _Segment:
+    draft: str
+    said: asyncio.Queue[str | Correction | WireError] = field(default_factory=asyncio.Queue)
+    correction: Correction | None = None
+
+    @property
+    def text(self) -> str:
+        """As it will be sent, or as the policy wrote it as long as that is not known."""
+        return self.draft if self.correction is None else self.correction.text
+
+
+class SegmentedDraft:
+    """One draft on its way: `grow` it, `end` it, and read `corrected` meanwhile."""
+
+    def __init__(self, corrector: Corrector, task: Task) -> None:
+        self._corrector = corrector
+        self._task = task
+        self._segmenter = Segmenter()
+        self._segments: list[_Segment] = []
+        self._ready: asyncio.Queue[_Segment | None] = asyncio.Queue()
+        self._places = asyncio.Semaphore(AT_ONCE)
+        self._running: list[asyncio.Task[None]] = []
+        self._started = 0.0
+
+    def grow(self, piece: str) -> None:
+        """More of the draft. The segments that it completes are begun."""
+        self._begin(self._segmenter.feed(piece))
+
+    def end(self) -> None:
+        """The draft is whole."""
+        self._begin(self._segmenter.finish())
+        self._ready.put_nowait(None)
+
+    async def corrected(self) -> AsyncGenerator[str | Correction, None]:
+        """Pieces of the text to send, in order, then the `Correction` of it all.
+
+        Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
+        """
+        try:
+            while (segment := await self._ready.get()) is not None:
+                while isinstance(said := await segment.said.get(), str):
+                    yield said
+                if isinstance(said, WireError):
+                    raise said
+            yield self._joined()
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _begin(self, drafts: list[str]) -> None:
+        self._started = self._started or (time.monotonic() if drafts else 0.0)
+        for draft in drafts:
+            segment = _Segment(draft)
+            self._segments.append(segment)
+            self._ready.put_nowait(segment)
+            self._running.append(asyncio.create_task(self._correct(segment)))
+
+    async def _correct(self, segment: _Segment) -> None:
+        async with self._places:
+            before = "".join(one.text for one in self._segments[: self._segments.index(segment)])
+            context = (*self._task.context, Turn("assistant", before.strip())) if before.strip() else self._task.context
+            try:
+                async for piece in self._corrector.correct(replace(self._task, context=context, draft=segment.draft)):
+                    if isinstance(piece, Correction):
+                        segment.correction = piece
+                    segment.said.put_nowait(piece)
+            except WireError as error:
+                segment.said.put_nowait(error)
+
+    def _joined(self) -> Correction:
+        told = [segment.correction for segment in self._segments if segment.correction is not None]
+        if not told:
+            return Correction("", "skipped", "empty_draft")
+        verdict, reason = summed([(one.verdict, one.reason) for one in told])
+        return Correction(
+            text="".join(one.text for one in told),
+            verdict=verdict,
+            reason=reason,
+            prompt_tokens=sum(one.prompt_tokens for one in told),
+            completion_tokens=sum(one.completion_tokens for one in told),
+            parts=sum(one.parts for one in told),
+            dropped_turns=max(one.dropped_turns for one in told),
+            shortened_turn=any(one.shortened_turn for one in told),
+            resumed_at=first_resumed((one.text, one.resumed_at) for one in told),
+            queue_s=told[0].queue_s,
+            first_token_s=told[0].first_token_s,
+            total_s=time.monotonic() - self._started,
+        )
+
+
+async def in_segments(corrector: Corrector, task: Task) -> Correction:
+    """A whole draft corrected as it would have been while it was written."""
+    draft = SegmentedDraft(corrector, task)
+    draft.grow(task.draft)
+    draft.end()
+    return await last(draft.corrected())

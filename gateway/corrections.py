@@ -1,0 +1,122 @@
+"""The texts of an answer on their way through a corrector: what it is asked, and a stream's choices as they are said.
+
+Knows nothing of tenants but what the plan says, and nothing of how an answer is framed but a stream's chunks.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from corrector.correction import Correction, Task
+from corrector.corrector import Corrector
+from corrector.segmented import SegmentedDraft
+from gateway import exchange
+from gateway.errors import GatewayError
+from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingSplit
+from gateway.plan import Plan
+from wire.errors import WireError
+from wire.streams import Merging, merged
+
+Taken = AsyncIterator[Json | None]  # of each of a policy's chunks what may pass at once
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A choice whose text is all out."""
+
+    choice: StreamedChoice
+    draft: str
+    correction: Correction
+
+
+def task(request: ChatRequest, todo: Plan, draft: str, *, live: bool = False, keep: bool = True) -> Task:
+    context = exchange.conversation(request.body["messages"])
+    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt)
+
+
+def draft_of(text: str, todo: Plan) -> tuple[str, str]:
+    """A leading `<think>` block, and the text to correct. One that never ends would get round what is required."""
+    return exchange.split_thinking(text, closed=bool(todo.tenant.required))
+
+
+def name_skip(told: Correction, called_tools: bool) -> None:
+    if told.reason == "empty_draft" and called_tools:
+        told.reason = "tool_calls"
+
+
+def unavailable(error: WireError) -> GatewayError:
+    return GatewayError(502, "corrector_unavailable", f"the answer could not be corrected: {error}")
+
+
+async def as_a_whole(
+    taken: Taken, held: HeldStream, todo: Plan, corrector: Corrector, request: ChatRequest
+) -> AsyncIterator[Json | Spoken]:
+    """The policy's chunks to its end, then the texts of its choices, each corrected as a whole."""
+    async for passing in taken:
+        if passing is not None:
+            yield passing
+    choices = []
+    for choice in held.choices.values():
+        split = _split(todo)
+        draft = split.feed(choice.text) + split.finish()
+        choices.append(_said(held, choice, split, corrector.correct(_streamed_task(request, todo, draft)), todo))
+    async for chunk in merged(choices):
+        yield chunk
+
+
+async def by_segments(
+    taken: Taken, held: HeldStream, todo: Plan, corrector: Corrector, request: ChatRequest
+) -> AsyncIterator[Json | Spoken]:
+    """The policy's chunks, and between them the segments of its choices' texts that are corrected already."""
+    merging = Merging()
+    growing: dict[int, tuple[ThinkingSplit, SegmentedDraft]] = {}
+
+    async def policy() -> AsyncIterator[Json]:
+        async for passing in taken:
+            if passing is not None:
+                yield passing
+            for choice in held.choices.values():
+                if choice.index not in growing:
+                    split, draft = _split(todo), SegmentedDraft(corrector, _streamed_task(request, todo, ""))
+                    growing[choice.index] = split, draft
+                    merging.add(_said(held, choice, split, draft.corrected(), todo))
+                split, draft = growing[choice.index]
+                draft.grow(split.feed(choice.news()))
+        for split, draft in growing.values():
+            draft.grow(split.finish())
+            draft.end()
+
+    merging.add(policy())
+    async with aclosing(merging.items()) as chunks:
+        async for chunk in chunks:
+            yield chunk
+
+
+async def _said(
+    held: HeldStream, choice: StreamedChoice, split: ThinkingSplit,
+    pieces: AsyncGenerator[str | Correction, None], todo: Plan,
+) -> AsyncIterator[Json | Spoken]:  # fmt: skip
+    """Chunks of a choice's corrected text, then what became of it. Raises `GatewayError` if it cannot be corrected."""
+    passes = not todo.drops_thinking
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                if passes and split.thinking:
+                    yield held.text_chunk(choice, split.thinking)
+                passes = False
+                if isinstance(piece, Correction):
+                    name_skip(piece, choice.called_tools)
+                    yield Spoken(choice, draft_of(choice.text, todo)[1], piece)
+                elif piece:
+                    yield held.text_chunk(choice, piece)
+    except WireError as error:
+        raise unavailable(error) from error
+
+
+def _streamed_task(request: ChatRequest, todo: Plan, draft: str) -> Task:
+    return task(request, todo, draft, live=todo.tenant.release == "live", keep=todo.keeps_draft)
+
+
+def _split(todo: Plan) -> ThinkingSplit:
+    """`draft_of`, of a text that still grows."""
+    return ThinkingSplit(closed=bool(todo.tenant.required))
