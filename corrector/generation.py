@@ -9,7 +9,7 @@ from typing import Any
 from corrector.templates import Prompt
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint, Opened, json_batches
-from wire.errors import Dropped, Malformed, Rejected
+from wire.errors import Dropped, Malformed, Rejected, TimedOut
 
 Json = dict[str, Any]
 
@@ -40,6 +40,8 @@ async def generate(
     Raises `WireError`; `ContextTooLong` before any text.
     """
     left_s = timeout_s - (time.monotonic() - usage.started)
+    if left_s <= 0:
+        raise TimedOut(f"{endpoint.name} has no time left")
     path, body = asked
     usage.finish_reason = None
     opened: Opened | None = None

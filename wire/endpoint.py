@@ -199,7 +199,7 @@ class Endpoint:
         usual = self._timeout
         if deadline is None:
             return usual
-        left_s = max(deadline - time.monotonic(), 0.001)  # 0 would be none at all
+        left_s = max(deadline - time.monotonic(), 0.001)  # 0 would mean no limit
         return aiohttp.ClientTimeout(left_s, sock_connect=usual.sock_connect, sock_read=usual.sock_read)
 
     def _pick(self, tried: set[str]) -> _Replica:
@@ -319,8 +319,8 @@ def _proxy(base_url: str) -> str | None:
 
 
 def _set_aside(replica: _Replica) -> None:
+    replica.aside_until = time.monotonic() + min(LONGEST_ASIDE_S, 2.0 ** min(replica.failures, 10))
     replica.failures += 1
-    replica.aside_until = time.monotonic() + min(LONGEST_ASIDE_S, 2.0 ** (replica.failures - 1))
 
 
 def _recovered(replica: _Replica) -> None:

@@ -146,6 +146,42 @@ async def test_a_failing_one_is_set_aside_and_tried_again_later(
     assert len(ill.requests) > 1
 
 
+async def test_one_that_is_silent_until_the_deadline_is_set_aside_too(
+    service: Start, endpoint: Callable[..., Endpoint]
+) -> None:
+    async def silent(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    hung, well = await service(silent), await service(answering(200))
+    both = endpoint(well.url, hung.url, timeout_s=60.0)
+    with pytest.raises(TimedOut):
+        await both.post("/x", b"{}", total_s=0.2)
+    for _ in range(4):
+        await ask(both)
+    assert (len(hung.requests), len(well.requests)) == (1, 4)
+
+
+async def test_the_deadline_holds_to_the_end_of_the_answer(service: Start, endpoint: Callable[..., Endpoint]) -> None:
+    async def endless(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [b"data: {}\n\n"] * 10_000, pause_s=0.01)
+
+    opened = await endpoint((await service(endless)).url, timeout_s=60.0).post("/x", b"{}", total_s=0.3)
+    with pytest.raises(TimedOut):
+        async for _ in json_events(opened):
+            pass
+    opened.close()
+
+
+async def test_failures_without_end_keep_it_aside_and_no_longer(
+    service: Start, endpoint: Callable[..., Endpoint]
+) -> None:
+    both = endpoint(NOWHERE)
+    for _ in range(1100):
+        with pytest.raises(Unreachable):
+            await ask(both)
+
+
 async def test_one_that_is_silent_is_set_aside_too(service: Start, endpoint: Callable[..., Endpoint]) -> None:
     async def silent(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
         await asyncio.sleep(60)
