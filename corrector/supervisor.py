@@ -5,6 +5,7 @@ tenant's failure policy decides.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from corrector.engines import EngineOptions, Launch, load, socket_path
+from corrector.output import Output
 from wire.endpoint import Endpoint
 
 PROBE_EVERY_S = 5.0
@@ -36,11 +38,15 @@ class _Child:
 
 
 class Supervisor:
-    """Runs the engines of a configuration; `run_dir` holds their sockets and must be ours alone."""
+    """Runs the engines of a configuration; `run_dir` holds their sockets and must be ours alone.
 
-    def __init__(self, run_dir: Path, log: Log) -> None:
+    `log` is told what goes wrong, `news` how a start comes along.
+    """
+
+    def __init__(self, run_dir: Path, log: Log, news: Log | None = None) -> None:
         self.run_dir = run_dir
         self._log = log
+        self._news = news or log
         self._children: dict[Path, _Child] = {}
 
     async def ensure(self, engines: Iterable[EngineOptions]) -> bool:
@@ -85,30 +91,47 @@ class Supervisor:
         backoff = SHORTEST_BACKOFF_S
         while True:
             started = time.monotonic()
+            child.socket.unlink(missing_ok=True)  # of one that was killed
+            # In a session of its own: Ctrl-C in the terminal is the gateway's, which drains first.
             child.process = await asyncio.create_subprocess_exec(
                 *child.launch.argv,
                 stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
                 env={**os.environ, **child.launch.env},
+                start_new_session=True,
             )
-            said = asyncio.create_task(_last_lines(child.process))
+            output = Output()
+            reading = asyncio.create_task(self._follow(child, output))
             probe = asyncio.create_task(self._kill_if_silent(child))
             try:
                 code = await child.process.wait()
             finally:
                 probe.cancel()
+            self._kill(child, signal.SIGKILL)  # what it started itself, and left behind
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff = SHORTEST_BACKOFF_S
-            self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=await said)
+            await reading
+            self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=output.cause())
             await asyncio.sleep(backoff)
             backoff = min(LONGEST_BACKOFF_S, backoff * 2)
 
+    async def _follow(self, child: _Child, output: Output) -> None:
+        """Read what the engine says, to its end; what is worth telling goes to the log, in the words of its kind."""
+        assert child.process is not None
+        assert child.process.stdout is not None
+        while chunk := await child.process.stdout.read(65536):
+            for line in output.feed(chunk):
+                if (words := child.launch.progress(line)) is not None:
+                    self._news("engine.starting", engine=child.name, said=words)
+
     async def _kill_if_silent(self, child: _Child) -> None:
         """An engine that hangs is as good as dead. One that is still starting is let be."""
+        started = time.monotonic()
         if not await self._ready(child):
             self._kill(child, signal.SIGKILL)
             return
+        self._news("engine.ready", engine=child.name, after_s=round(time.monotonic() - started, 1))
         failed = 0
         while failed < PROBES_FAILED:
             await asyncio.sleep(PROBE_EVERY_S)
@@ -122,24 +145,20 @@ class Supervisor:
             await asyncio.wait({child.task})
         if child.process is not None and child.process.returncode is None:
             self._kill(child, signal.SIGTERM)
-            try:
+            with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(child.process.wait(), 5.0)
-            except TimeoutError:
-                self._kill(child, signal.SIGKILL)
-                await child.process.wait()
+            self._kill(child, signal.SIGKILL)  # what is left of it
+            await child.process.wait()
         child.socket.unlink(missing_ok=True)
         await child.probe.aclose()
 
     @staticmethod
     def _kill(child: _Child, how: signal.Signals) -> None:
-        if child.process is not None and child.process.returncode is None:
-            child.process.send_signal(how)
-
-
-async def _last_lines(process: asyncio.subprocess.Process) -> str:
-    """The end of what the engine wrote to stderr, for the log: an engine's own words on why it died."""
-    assert process.stderr is not None
-    tail = b""
-    while chunk := await process.stderr.read(65536):
-        tail = (tail + chunk)[-600:]
-    return tail.decode(errors="replace").strip().rpartition("\n")[2][-300:]
+        """SIGTERM is for the engine, to end as it should; SIGKILL for all that it has started besides."""
+        if child.process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            if how == signal.SIGKILL:
+                os.killpg(child.process.pid, how)
+            elif child.process.returncode is None:
+                child.process.send_signal(how)

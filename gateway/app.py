@@ -53,7 +53,7 @@ class Settings:
 def create_app(settings: Settings, log: Any = None) -> FastAPI:
     log = log or structlog.get_logger()
     metrics = Metrics()
-    supervisor = Supervisor(settings.run_dir, log.warning) if settings.own_engines else None
+    supervisor = Supervisor(settings.run_dir, log.warning, log.info) if settings.own_engines else None
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
     )

@@ -118,7 +118,7 @@ def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     log = structlog.get_logger().bind(process="parent")
-    supervisor = Supervisor(settings.run_dir, log.warning)
+    supervisor = Supervisor(settings.run_dir, log.warning, log.info)
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log,
         anonymous=settings.anonymous,

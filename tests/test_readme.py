@@ -134,8 +134,10 @@ def test_every_verdict_reason_and_header_is_named() -> None:
         assert f"`{name}`" in comes_back
 
 
-def test_the_yaml_examples_load(tmp_path: Path) -> None:
-    """Each example, laid over the files that ship, is a valid configuration."""
+def test_the_yaml_examples_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each example, laid over the files that ship, is a valid configuration where vLLM is installed."""
+    (tmp_path / "vllm").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
     examples = [yaml.safe_load(block) for block in blocks("yaml")]
     assert len(examples) == 2
     for example in examples:

@@ -7,7 +7,7 @@ nothing is to be started. Its name is the engine's `kind`.
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -35,6 +35,7 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     start_timeout_s: float = 60.0
+    progress: Callable[[str], str | None] = lambda line: None  # what the log shall say of a line that it prints
 
 
 class Engine(Protocol):

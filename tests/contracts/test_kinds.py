@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import sys
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,12 +17,13 @@ from gateway import surfaces, upstreams
 from gateway.upstreams import PolicyOptions
 
 # What a kind needs to be configured at all; a new kind that needs more says so here by failing.
-ENGINE = {"model": "smollm2-135m-instruct", "base_url": "http://127.0.0.1:1/v1"}
+AWAY = {"model": "smollm2-135m-instruct", "base_url": "http://127.0.0.1:1/v1"}
+ENGINE = {**AWAY, "executable": sys.executable}
 POLICY = {"corrector": "none", "model": "some-model", "base_url": "http://127.0.0.1:1/v1"}
 
 
 def filled(options: type[Strict], kind: str, known: Mapping[str, object]) -> Strict:
-    engine = engines.load("endpoint").Options.model_validate({"kind": "endpoint", **ENGINE})
+    engine = engines.load("endpoint").Options.model_validate({"kind": "endpoint", **AWAY})
     given = {"kind": kind, "engine": engine, **known}
     return options.model_validate({name: value for name, value in given.items() if name in options.model_fields})
 
