@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -60,6 +60,10 @@ bench-drafting: dev
 # How long the corrector's first token takes after the policy's last, with its prompt computed ahead or not.
 bench-overlap: dev
 	$(BIN)/python -m bench.overlap
+
+# When the first corrected word comes, and the last: corrected whole, or segment by segment.
+bench-segments: dev
+	$(BIN)/python -m bench.segments $(DATA)/policy_answers/eval.jsonl.gz
 
 # The recorded session of the README, as it comes out here.
 session: dev

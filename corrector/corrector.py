@@ -40,6 +40,7 @@ class CorrectorOptions(Strict):
     max_new_tokens: Annotated[int, Field(ge=16)] = 1024
     timeout_s: Annotated[float, Field(gt=0)] = 120.0
     prefill_ahead: Annotated[int, Field(ge=0)] = 0  # while fewer corrections than this are on their way
+    segments_at_once: Annotated[int, Field(ge=1, le=64)] = 4  # of one answer, in mode `segment`
     gate: GateOptions = GateOptions()
 
 
@@ -109,6 +110,10 @@ class Corrector:
                     yield piece
         finally:
             self._corrections -= 1
+
+    @property
+    def segments_at_once(self) -> int:
+        return self._options.segments_at_once
 
     @property
     def goes_ahead(self) -> bool:

@@ -15,8 +15,6 @@ from corrector.segments import Segmenter
 from corrector.templates import Turn
 from wire.errors import WireError
 
-AT_ONCE = 4
-
 
 @dataclass(slots=True, eq=False)
 class _Segment:
@@ -39,7 +37,7 @@ class SegmentedDraft:
         self._segmenter = Segmenter()
         self._segments: list[_Segment] = []
         self._ready: asyncio.Queue[_Segment | None] = asyncio.Queue()
-        self._places = asyncio.Semaphore(AT_ONCE)
+        self._places = asyncio.Semaphore(corrector.segments_at_once)
         self._running: list[asyncio.Task[None]] = []
         self._started = 0.0
 

@@ -5,7 +5,7 @@ each judge says of it. Knows one corrector and any judges; tables and pictures a
 """
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from corrector import protect
 from corrector.correction import Task
 from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
+from corrector.segmented import in_segments
 from train.judges import Judge, Question
 from train.mending import copied
 from train.progress import in_order
@@ -90,13 +91,17 @@ async def correct(
     out: Path,
     in_flight: int,
     progress: Callable[[], None],
+    segmented: Collection[str] = (),
 ) -> list[Outcome]:
-    """Every draft under every condition; what `out` (JSON Lines, in that order) has is not done again."""
+    """Every draft under every condition; what `out` (JSON Lines, in that order) has is not done again.
+
+    Under the conditions that are `segmented`, as mode `segment` would correct it.
+    """
 
     async def one(todo: tuple[str, Answered]) -> dict[str, Any]:
         condition, draft = todo
         task = Task(conversation(draft.query), draft.draft, conditions[condition], keep_draft_on_failure=False)
-        told = await whole(corrector, task, tries=3)
+        told = await (in_segments(corrector, task) if condition in segmented else whole(corrector, task, tries=3))
         spans = protect.mask(draft.draft).spans
         return asdict(
             Outcome(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, CorrectorOptions
 from corrector.objectives import Objective
-from corrector.segmented import AT_ONCE, SegmentedDraft, in_segments
+from corrector.segmented import SegmentedDraft, in_segments
 from corrector.segments import LONGEST_SEGMENT, Segmenter
 from corrector.templates import Turn
 from tests.conftest import Handler, correcting
@@ -91,7 +91,9 @@ async def corrector(service: Start) -> AsyncIterator[Any]:
     async def make(handler: Handler) -> Any:
         upstream = await service(handler)
         endpoints.append(Endpoint("the corrector c", [upstream.url], retries=0))
-        return Corrector("c", CorrectorOptions(), endpoints[-1], model="x", context_tokens=4096), upstream
+        return Corrector(
+            "c", CorrectorOptions(segments_at_once=3), endpoints[-1], model="x", context_tokens=4096
+        ), upstream
 
     yield make
     for endpoint in endpoints:
@@ -165,7 +167,7 @@ async def test_several_at_once_but_not_all_and_in_order(corrector: Any) -> None:
     made, _ = await corrector(handler)
     told = await in_segments(made, Task((), TEXT, HELPFUL))
     assert told.text == TEXT.upper()
-    assert most == AT_ONCE
+    assert most == 3
 
 
 async def test_a_segment_that_the_gate_refuses_is_kept_and_the_others_are_not(corrector: Any) -> None:
@@ -220,9 +222,9 @@ async def test_who_leaves_stops_what_is_on_its_way(corrector: Any) -> None:
     draft = SegmentedDraft(made, task())
     draft.grow(TEXT)
     reading = asyncio.create_task(everything(draft))
-    await soon(lambda: len(upstream.requests) == AT_ONCE)
+    await soon(lambda: len(upstream.requests) == 3)
     reading.cancel()
-    await soon(lambda: upstream.cancelled == AT_ONCE)
+    await soon(lambda: upstream.cancelled == 3)
 
 
 async def test_nothing_said_is_nothing_corrected(corrector: Any) -> None:

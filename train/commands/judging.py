@@ -31,6 +31,7 @@ def _served(command: Any) -> Any:
 @click.option("--mending", is_flag=True, help="FILEs are pairs: their good answers are damaged by rule, to be mended.")
 @click.option("--each", default=40, show_default=True, help="Answers of each policy, or cases of each kind of damage.")
 @click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
+@click.option("--by-segments", multiple=True, metavar="NAME", help="Conditions corrected as mode `segment` would.")
 @click.option(
     "--judge", "kinds", multiple=True, default=("measure",), show_default=True, help="measure, reward or llm."
 )
@@ -94,6 +95,7 @@ async def _judged(
     spec: Any,
     *,
     conditions: tuple[str, ...],
+    by_segments: tuple[str, ...],
     kinds: tuple[str, ...],
     reward: Path | None,
     llm_url: str | None,
@@ -109,6 +111,8 @@ async def _judged(
     from train.readers import Skipped
 
     groups = _conditions(conditions, aims)
+    if set(by_segments) - set(groups):
+        raise click.UsageError(f"--by-segments names conditions, and there are: {', '.join(groups)}")
     built = judges_of(kinds, reward, llm_url, llm_model)
     answered = real.drafts(files, each, Skipped())
     trusted = {}
@@ -121,7 +125,7 @@ async def _judged(
         shown = bar.add_task("correcting", total=len(answered) * len(groups))
         async with running("c", spec, say) as corrector:
             outcomes = await real.correct(
-                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown)
+                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), by_segments
             )
         asking = bar.add_task("judging", total=None)
         judged = await real.judge(outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking))
