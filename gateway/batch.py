@@ -154,10 +154,10 @@ def part(of: int, number: int, parts: int) -> range:
     return range(of * (number - 1) // parts, of * number // parts)
 
 
-def alone(spec: CorrectorSpec) -> CorrectorSpec:
-    """The corrector with an engine that has the machine to itself, in what its options leave open."""
+def alone(spec: CorrectorSpec, cores: int | None = None) -> CorrectorSpec:
+    """The corrector with an engine that has so many cores, or all, to itself, in what its options leave open."""
     fields, given = type(spec.engine).model_fields, spec.engine.model_fields_set
-    ours = {"threads": len(os.sched_getaffinity(0)), "parallel": PARALLEL}
+    ours = {"threads": cores or len(os.sched_getaffinity(0)), "parallel": PARALLEL}
     chosen = {name: value for name, value in ours.items() if name in fields and name not in given}
     return spec.model_copy(update={"engine": spec.engine.model_copy(update=chosen)})
 

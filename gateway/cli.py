@@ -142,19 +142,25 @@ def align(
     from gateway.config import read
 
     config = read(policies, objectives_file)
-    if not config.correctors:
-        raise click.UsageError(f"{policies} has no correctors")
-    chosen = corrector_name or next(iter(config.correctors))
-    if chosen not in config.correctors:
-        raise click.UsageError(f"no corrector {chosen!r}; there are: {', '.join(config.correctors)}")
-    aims = _aims(config, names, define)
+    chosen, aims = choose(config, corrector_name), aims_of(config, names, define)
     if source is not None and target is not None:
         asyncio.run(_align_file(chosen, config.correctors[chosen], aims, (source, target), in_flight, _shard(shard)))
     elif question is not None and answer is not None:
         asyncio.run(_align_one(config, chosen, aims, question, answer))
 
 
-def _aims(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Objective, ...]:
+def choose(config: Any, name: str | None) -> str:
+    """The name of a corrector of the configuration: this one, or the first. Raises `UsageError`."""
+    if not config.correctors:
+        raise click.UsageError("there are no correctors in the policies file")
+    chosen = name or next(iter(config.correctors))
+    if chosen not in config.correctors:
+        raise click.UsageError(f"no corrector {chosen!r}; there are: {', '.join(config.correctors)}")
+    return chosen
+
+
+def aims_of(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Objective, ...]:
+    """Toward what: objectives and sets by name, with commas, and `NAME=DESCRIPTION`s. Raises `UsageError`."""
     known = config.objectives
     wanted = [name.strip() for name in (names or ("" if define else "default")).split(",") if name.strip()]
     try:
