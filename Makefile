@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments bench-batch test-ray session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -31,6 +31,11 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 test: dev
 	$(BIN)/python -m pytest
+
+# The recipe on two Ray workers of this machine: 80 MB more to install, and a minute and a half.
+test-ray: dev
+	$(PIP) --editable '.[ray]'
+	$(BIN)/python -m pytest tests/recipes
 
 lint: dev
 	$(BIN)/ruff format --check .
@@ -64,6 +69,10 @@ bench-overlap: dev
 # When the first corrected word comes, and the last: corrected whole, or segment by segment.
 bench-segments: dev
 	$(BIN)/python -m bench.segments $(DATA)/policy_answers/eval.jsonl.gz
+
+# Tokens a second over a file, against transformers in static batches: build/bench/batch.md. Twenty minutes; ENGINE: options, in JSON.
+bench-batch: dev
+	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
 
 # The recorded session of the README, as it comes out here.
 session: dev

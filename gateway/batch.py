@@ -11,7 +11,7 @@ import csv
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import aclosing
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 AHEAD = 8  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
 PARALLEL = 16  # answers at once of an engine on this machine: `make bench-batch`
-IN_FLIGHT = 32  # for each replica of an engine that does not say how many it answers at once
+AT_ONCE = 64  # and of one that does not say how many, such as a URL
 
 
 class BatchError(Exception):
@@ -164,9 +164,9 @@ def alone(spec: CorrectorSpec, cores: int | None = None) -> CorrectorSpec:
 
 def places(engine: EngineOptions) -> int:
     """Rows in flight that keep the engine full: a few more than it answers at once, and as many for each replica."""
-    parallel = getattr(engine, "parallel", 0)
-    urls = getattr(engine, "base_url", ())
-    return int(parallel + parallel // 4) or IN_FLIGHT * max(1, len(urls))
+    passed: Mapping[str, Any] = getattr(engine, "options", {})
+    at_once = getattr(engine, "parallel", None) or passed.get("max_num_seqs") or AT_ONCE
+    return int(at_once * 5 / 4) * max(1, len(getattr(engine, "base_url", ())))
 
 
 def _writer(file: Any, target: Path) -> Callable[[Row], None]:

@@ -71,7 +71,7 @@ def test_every_path_of_the_tree_exists() -> None:
 
 
 def test_every_module_stands_in_the_tree() -> None:
-    rooms = ("gateway/", "corrector/", "wire/", "bench/", "train/")
+    rooms = ("gateway/", "corrector/", "wire/", "bench/", "train/", "recipes/")
     modules = {path for path in tracked() if path.startswith(rooms) and path.endswith(".py")}
     assert {path for path in modules if not path.endswith("__init__.py")} <= tree()
 
