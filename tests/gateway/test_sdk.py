@@ -11,8 +11,8 @@ from aiohttp import web
 from openai import AsyncOpenAI, OpenAI
 from pydantic import BaseModel
 
-from tests.conftest import Gateway, chat_chunk, chat_reply, saying, streaming
-from tests.gateway.conftest import BETTER, DRAFT, World
+from tests.conftest import Gateway, chat_chunk, chat_reply, correcting, saying, streaming
+from tests.gateway.conftest import BETTER, DRAFT, World, improve
 from wire import sse
 
 HI: list[Any] = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -83,7 +83,7 @@ async def test_stream_with_usage(world: World, sdk: Sdk) -> None:
 
 
 async def test_the_stream_helper(world: World, sdk: Sdk) -> None:
-    gw, _, _ = await world()
+    gw, _, _ = await world(corrector=correcting(improve, pause_s=0.001))
     async with sdk(gw).chat.completions.stream(model="m", messages=HI) as stream:
         kinds = [event.type async for event in stream]
         final = await stream.get_final_completion()

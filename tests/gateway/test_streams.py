@@ -40,7 +40,7 @@ async def raw(gw: Gateway, headers: dict[str, str] | None = None, **body: Any) -
 
 
 async def test_a_stream_comes_corrected_in_its_order(world: World) -> None:
-    gw, _, _ = await world()
+    gw, _, _ = await world(corrector=correcting(improve, pause_s=0.001))
     chunks = chunks_of(await gw.stream())
     assert text_of(chunks) == BETTER
     assert chunks[0]["choices"][0]["delta"] == {"role": "assistant", "content": "", "refusal": None}
@@ -289,7 +289,7 @@ async def test_a_late_fault_goes_on_with_the_draft(world: World) -> None:
     def loop(text: str) -> str:
         return "First, boil the water. Then warm the pot well. " + "And then warm it again, my friend. " * 5
 
-    gw, _, _ = await world(saying(draft), correcting(loop))
+    gw, _, _ = await world(saying(draft), correcting(loop, pause_s=0.001))
     chunks = chunks_of(await gw.stream())
     align = chunks[-1]["align"]
     assert (align["verdict"], align["reason"]) == ("kept_original", "looping")
