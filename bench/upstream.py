@@ -11,7 +11,12 @@ from typing import Any
 import uvloop
 from aiohttp import web
 
-ANSWER = "Boil the water, warm the pot, add one spoon of leaves a cup, and let it stand for four minutes. " * 4
+ANSWER = (
+    "Boil fresh water, and warm the pot with a little of it. Add one spoon of leaves for each cup, pour the water on, "
+    "and let it stand for four minutes. Green tea wants less: eighty degrees and two minutes, or it turns bitter. Pour "
+    "it through a strainer into warm cups. Milk goes in last, if at all; a slice of lemon is good with black tea. What "
+    "is left in the pot is better poured off than kept warm."
+)
 REWRITTEN = ANSWER.replace("let it stand", "leave it to stand")
 EVENTS = 31
 EVENT_BYTES = 264
