@@ -31,7 +31,7 @@ from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
 from wire.errors import Dropped, Rejected, WireError
-from wire.streams import all_of, with_heartbeat
+from wire.streams import all_of
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
@@ -46,12 +46,16 @@ _STREAM_HEADERS = {
 
 @dataclass(slots=True)
 class Answer:
-    """What a surface sends: a body, or a stream of bytes that must be closed."""
+    """What a surface sends: a body, or a stream of bytes that must be closed.
+
+    With `heartbeat_s`, a comment whenever nothing has been sent for so long: the stream's chunks are whole events.
+    """
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     stream: AsyncGenerator[bytes, None] | None = None
+    heartbeat_s: float | None = None
 
 
 class Pipeline:
@@ -123,7 +127,7 @@ class Pipeline:
             headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
             answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
         assert answer.stream is not None, "a stream was asked for"
-        answer.stream = with_heartbeat(answer.stream, sse.HEARTBEAT, heartbeat_s)
+        answer.heartbeat_s = heartbeat_s
         return answer
 
     async def _late(

@@ -1,31 +1,40 @@
 """Streams of one process: kept alive, or merged. Knows nothing of what flows in them."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 
 
-async def with_heartbeat(
-    chunks: AsyncGenerator[bytes, None], beat: bytes, every_s: float
-) -> AsyncGenerator[bytes, None]:
-    """The chunks, and a beat whenever none has come for `every_s` seconds."""
-    step: asyncio.Task[bytes | None] | None = None
-    try:
+Write = Callable[[bytes], Awaitable[None]]
+
+
+@asynccontextmanager
+async def kept_alive(write: Write, beat: bytes, every_s: float) -> AsyncIterator[Write]:
+    """Gives a `write` that is the same; whenever it has not been called for `every_s` seconds, the beat is written.
+
+    Beside the stream and not in it: to wait for each chunk with a time limit costs a task a chunk.
+    """
+    last = time.monotonic()
+
+    async def noted(chunk: bytes) -> None:
+        nonlocal last
+        last = time.monotonic()
+        await write(chunk)
+
+    async def beats() -> None:
         while True:
-            step = asyncio.ensure_future(anext(chunks, None))
-            while not (await asyncio.wait({step}, timeout=every_s))[0]:
-                yield beat
-            chunk = step.result()
-            if chunk is None:
-                return
-            yield chunk
+            silent_s = time.monotonic() - last
+            await (noted(beat) if silent_s >= every_s else asyncio.sleep(every_s - silent_s))
+
+    beating = asyncio.create_task(beats())
+    try:
+        yield noted
     finally:
-        if step is not None and not step.done():
-            step.cancel()
-            await asyncio.wait({step})
-        await chunks.aclose()
+        await _ended([beating])
 
 
 async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncIterator[Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics, Record
+from wire import sse
 from wire.codec import dumps
+from wire.streams import kept_alive
 
 CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
 
@@ -95,13 +98,18 @@ async def send_answer(answer: Answer, send: Send) -> None:
         await send({"type": "http.response.body", "body": answer.body})
         return
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await _send_stream(answer.stream, send)
+    await _send_stream(answer.stream, answer.heartbeat_s, send)
 
 
-async def _send_stream(stream: AsyncGenerator[bytes, None], send: Send) -> None:
+async def _send_stream(stream: AsyncGenerator[bytes, None], heartbeat_s: float | None, send: Send) -> None:
+    async def write(chunk: bytes) -> None:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+    writing = kept_alive(write, sse.HEARTBEAT, heartbeat_s) if heartbeat_s else nullcontext(write)
     try:
-        async for chunk in stream:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async with writing as write_on:
+            async for chunk in stream:
+                await write_on(chunk)
         await send({"type": "http.response.body", "body": b""})
     finally:
         await stream.aclose()

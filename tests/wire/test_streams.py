@@ -1,59 +1,53 @@
 """Streams kept alive and merged: nothing is lost, and nothing goes on that nobody reads."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from wire.streams import all_of, merged, with_heartbeat
+from wire.streams import all_of, kept_alive, merged
 
 BEAT = b": beat\n\n"
 
 
-async def test_a_silent_stream_gets_comments_and_loses_nothing() -> None:
-    go_on = asyncio.Event()
+async def test_a_silent_stream_gets_comments() -> None:
+    got: list[bytes] = []
+    two_beats = asyncio.Event()
 
-    async def slow() -> AsyncGenerator[bytes, None]:
-        yield b"one"
-        await go_on.wait()
-        yield b"two"
-
-    got = []
-    async for chunk in with_heartbeat(slow(), BEAT, 0.01):
+    async def write(chunk: bytes) -> None:
         got.append(chunk)
         if got.count(BEAT) == 2:
-            go_on.set()
-    assert got[0] == b"one"
-    assert got[-1] == b"two"
-    assert got.count(BEAT) >= 2
+            two_beats.set()
+
+    async with kept_alive(write, BEAT, 0.01) as write_on:
+        await write_on(b"one")
+        await two_beats.wait()
+        await write_on(b"two")
+    await asyncio.sleep(0.03)
+    assert (got[0], got[1], got[-1]) == (b"one", BEAT, b"two")
 
 
-async def test_leaving_a_stream_closes_what_it_reads_from() -> None:
-    closed = []
+async def test_a_stream_that_goes_on_gets_none() -> None:
+    got: list[bytes] = []
 
-    async def endless() -> AsyncGenerator[bytes, None]:
-        try:
-            while True:
-                yield b"x"
-                await asyncio.sleep(60)
-        finally:
-            closed.append(True)
+    async def write(chunk: bytes) -> None:
+        got.append(chunk)
 
-    stream = with_heartbeat(endless(), BEAT, 0.01)
-    await anext(stream)
-    await anext(stream)  # a heartbeat: the source is being waited for
-    await stream.aclose()
-    assert closed == [True]
+    async with kept_alive(write, BEAT, 0.2) as write_on:
+        for _ in range(30):
+            await write_on(b"x")
+            await asyncio.sleep(0.01)
+    assert got == [b"x"] * 30
 
 
-async def test_a_failure_of_the_source_comes_through() -> None:
-    async def failing() -> AsyncGenerator[bytes, None]:
-        yield b"x"
-        raise ValueError("broken")
+async def test_a_failure_to_write_comes_through() -> None:
+    async def write(chunk: bytes) -> None:
+        raise OSError("gone")
 
-    with pytest.raises(ValueError, match="broken"):
-        async for _ in with_heartbeat(failing(), BEAT, 1):
-            pass
+    with pytest.raises(OSError, match="gone"):
+        async with kept_alive(write, BEAT, 0.001) as write_on:
+            await asyncio.sleep(0.01)
+            await write_on(b"x")
 
 
 async def counting(name: str, upto: int) -> AsyncIterator[str]:
