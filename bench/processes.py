@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def answering(url: str, timeout_s: float = 60.0) -> None:
+async def answering(url: str, timeout_s: float = 180.0) -> None:
     """Wait until the server answers HTTP, whatever it says."""
     deadline = time.monotonic() + timeout_s
     async with aiohttp.ClientSession() as client:
