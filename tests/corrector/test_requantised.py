@@ -1,0 +1,66 @@
+"""Weights stored anew: the same numbers up to 8 bits, made once, and whole or not at all."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from corrector.engines.llamacpp import model_path
+from corrector.requantised import requantised
+
+PACKAGED = "smollm2-135m-instruct"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        path = requantised(model_path(PACKAGED), folder / "unused")
+        assert path.is_relative_to(folder / "metaaligner")
+        written = path.stat().st_mtime_ns
+        assert requantised(model_path(PACKAGED), folder / "unused") == path
+        assert path.stat().st_mtime_ns == written, "made once"
+        assert [one.name for one in path.parent.iterdir()] == [path.name], "and nothing is left beside it"
+    return path
+
+
+def test_the_weights_are_the_same_up_to_their_rounding(made: Path) -> None:
+    before, after = gguf.GGUFReader(model_path(PACKAGED)), gguf.GGUFReader(made)
+    ours = {tensor.name: tensor for tensor in after.tensors}
+    assert set(ours) == {tensor.name for tensor in before.tensors}
+    for tensor in before.tensors[:40]:
+        one = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        other = gguf.quants.dequantize(ours[tensor.name].data, ours[tensor.name].tensor_type)
+        assert one.shape == other.shape
+        blocks = np.abs(one.reshape(-1, 32)).max(axis=1, keepdims=True)
+        assert (np.abs(one - other).reshape(-1, 32) <= blocks / 127).all(), tensor.name
+    kinds = {tensor.tensor_type.name for tensor in after.tensors}
+    assert kinds == {"F32", "Q8_0"}
+
+
+def test_what_the_file_says_of_its_model_is_kept(made: Path) -> None:
+    before, after = gguf.GGUFReader(model_path(PACKAGED)).fields, gguf.GGUFReader(made).fields
+    assert set(before) - set(after) == set()
+    changed = {
+        "GGUF.version",
+        "GGUF.tensor_count",
+        "GGUF.kv_count",
+        "general.file_type",
+        "general.quantization_version",
+    }
+    assert all(before[name].contents() == after[name].contents() for name in set(before) - changed)
+
+
+def test_where_the_cache_cannot_be_written_it_is_made_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: Path
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / made.name).symlink_to(made)  # as if made before: making it takes seconds
+    assert requantised(model_path(PACKAGED), tmp_path / "run").parent == tmp_path / "run"
+    with pytest.raises(OSError, match="no folder to keep"):
+        requantised(model_path(PACKAGED), blocked / "below")
