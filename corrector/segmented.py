@@ -13,13 +13,12 @@ from corrector.correction import Correction, Task, first_resumed, last, summed
 from corrector.corrector import Corrector
 from corrector.segments import Segmenter
 from corrector.templates import Turn
-from wire.errors import WireError
 
 
 @dataclass(slots=True, eq=False)
 class _Segment:
     draft: str
-    said: asyncio.Queue[str | Correction | WireError] = field(default_factory=asyncio.Queue)
+    said: asyncio.Queue[str | Correction | Exception] = field(default_factory=asyncio.Queue)
     correction: Correction | None = None
 
     @property
@@ -59,7 +58,7 @@ class SegmentedDraft:
             while (segment := await self._ready.get()) is not None:
                 while isinstance(said := await segment.said.get(), str):
                     yield said
-                if isinstance(said, WireError):
+                if isinstance(said, Exception):
                     raise said
             yield self._joined()
         finally:
@@ -84,7 +83,7 @@ class SegmentedDraft:
                     if isinstance(piece, Correction):
                         segment.correction = piece
                     segment.said.put_nowait(piece)
-            except WireError as error:
+            except Exception as error:  # whatever it is, who waits for the segment must hear of it
                 segment.said.put_nowait(error)
 
     def _joined(self) -> Correction:
