@@ -1,0 +1,80 @@
+"""Requests to rows: their text to tokens, by the model's tokenizer, and their wishes to limits that can be kept."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from corrector.serving.asked import Asked, Refused
+from corrector.serving.lookup import Lookup
+from corrector.serving.row import Piece, Row, Sampling
+from corrector.serving.text import Text
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`lookup`: tokens that prompt lookup goes by, 0 for none."""
+
+    context: int
+    max_tokens: int
+    lookup: int = 0
+
+
+class Generator:
+    """One model by name, its tokenizer, and where its rows are submitted to."""
+
+    def __init__(
+        self, name: str, tokenizer: Any, ends: frozenset[int], limits: Limits, submit: Callable[[Row], None]
+    ) -> None:
+        self.name = name
+        self.submit = submit
+        self._tokenizer = tokenizer
+        self._decoding = copy.deepcopy(tokenizer)  # is used by another thread, and a tokenizer is not for two
+        self._ends = ends
+        self._limits = limits
+
+    def prompt_of_text(self, prompt: str | list[Any]) -> list[int]:
+        if isinstance(prompt, str):
+            return list(self._tokenizer(prompt)["input_ids"])
+        if any(not 0 <= token < len(self._tokenizer) for token in prompt):
+            raise Refused("prompt: there is no such token", "prompt")
+        return prompt
+
+    def prompt_of_messages(self, messages: list[dict[str, Any]], variables: dict[str, Any]) -> list[int]:
+        """In the model's own template, which may refuse some."""
+        from jinja2 import TemplateError
+
+        if not self._tokenizer.chat_template:
+            raise Refused(f"{self.name} has no chat template: it completes texts, at /v1/completions", "messages")
+        try:
+            text = self._tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=True, **variables
+            )
+        except (TemplateError, TypeError, ValueError) as error:
+            raise Refused(f"messages: the model's chat template cannot render them: {error}", "messages") from None
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def row(self, prompt: list[int], asked: Asked, limit: int | None, tell: Callable[[Piece], Any]) -> Row:
+        if not prompt:
+            raise Refused("the prompt is empty", "prompt")
+        room = self._limits.context - len(prompt)
+        if room < 1:
+            most = self._limits.context
+            told = f"This model's maximum context length is {most} tokens, and the prompt has {len(prompt)}"
+            raise Refused(told, code="context_length_exceeded")
+        return Row(
+            prompt,
+            limit=min(limit or self._limits.max_tokens, room),
+            ends=self._ends,
+            text=Text(self._text_of, prompt, asked.stops),
+            tell=tell,
+            sampling=Sampling(
+                1.0 if asked.temperature is None else asked.temperature,
+                1.0 if asked.top_p is None else asked.top_p,
+                asked.seed,
+            ),
+            lookup=Lookup(self._limits.lookup) if self._limits.lookup else None,
+        )
+
+    def _text_of(self, ids: list[int]) -> str:
+        return self._decoding.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore[no-any-return]

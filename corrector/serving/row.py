@@ -1,0 +1,74 @@
+"""One answer on its way: its tokens so far, what ends it, and who is told. Knows neither model nor HTTP."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from corrector.serving.lookup import Lookup
+from corrector.serving.text import Text
+
+Finish = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A bit more of the answer; the last one says why it is the last."""
+
+    text: str
+    finish: Finish | None = None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """`temperature` 0 is greedy."""
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """`ids` begins with the prompt. `tell` is called by the thread that decodes."""
+
+    ids: list[int]
+    limit: int  # tokens that the answer may have
+    ends: frozenset[int]
+    text: Text
+    tell: Callable[[Piece], Any]
+    sampling: Sampling = Sampling()
+    lookup: Lookup | None = None
+    prompt_tokens: int = field(init=False)
+    finish: Finish | None = field(default=None, init=False)
+    cancelled: bool = field(default=False, init=False)  # nobody waits for it any more
+    state: Any = field(default=None, init=False)  # keys and values, if the decoder keeps any
+    generator: Any = field(default=None, init=False)  # of random numbers
+
+    def __post_init__(self) -> None:
+        self.prompt_tokens = len(self.ids)
+
+    @property
+    def generated(self) -> int:
+        return len(self.ids) - self.prompt_tokens
+
+    def take(self, tokens: Iterable[int]) -> None:
+        """The next tokens of the answer; those beyond its end are left out."""
+        text = ""
+        for token in tokens:
+            self.ids.append(token)
+            if token not in self.ends:
+                text += self.text.add(token)
+            if token in self.ends or self.text.stopped:
+                self.finish = "stop"
+            elif self.generated >= self.limit:
+                self.finish = "length"
+            if self.finish:
+                text += self.text.end()
+                break
+        if text or self.finish:
+            self.tell(Piece(text, self.finish))
+
+    def fail(self, why: str) -> None:
+        self.cancelled = True
+        self.tell(Piece("", failure=why))

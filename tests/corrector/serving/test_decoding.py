@@ -1,0 +1,235 @@
+"""Whatever a row shares its steps with, it says what the model says of it alone."""
+
+import itertools
+import queue
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from corrector.engines.transformers import Options, generator
+from corrector.serving import checkpoint as checkpoints
+from corrector.serving.alone import Alone
+from corrector.serving.asked import Completion
+from corrector.serving.generator import Generator
+from corrector.serving.lookup import Lookup
+from corrector.serving.row import Piece, Row, Sampling
+from corrector.serving.text import Text
+from corrector.serving.together import STEP_TOKENS, Together
+from corrector.serving.worker import Worker
+from tests.corrector.conftest import save
+
+GREEDY = Sampling()
+PROMPTS = [list(range(start, start + 3 * start + 2)) for start in (1, 5, 2, 17, 3, 30)]
+
+
+def loaded(folder: Path, **settings: Any) -> Any:
+    told = {"adapter": None, "dtype": "auto", "device": "cpu", "trust_remote_code": False, **settings}
+    return checkpoints.load(str(folder), **told)[0]
+
+
+def row(prompt: list[int], limit: int = 24, *, lookup: Lookup | None = None, sampling: Sampling = GREEDY) -> Row:
+    text = Text(lambda ids: "".join(map(chr, ids)), [])
+    return Row(list(prompt), limit, frozenset({256}), text, lambda _: None, sampling, lookup)
+
+
+def greedily(model: Any, prompt: list[int], limit: int = 24) -> list[int]:
+    ids = torch.tensor([prompt])
+    out = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=limit, do_sample=False)
+    return list(map(int, out[0, len(prompt) :]))
+
+
+def run(decoder: Together | Alone, rows: Sequence[Row], *, joining_every: int = 0) -> list[list[int]]:
+    """Steps until every row is over; with `joining_every`, each comes so many steps after the one before it."""
+    waiting, going = list(rows), []
+    for step in itertools.count():
+        while waiting and (not joining_every or step >= joining_every * (len(rows) - len(waiting))):
+            going.append(waiting.pop(0))
+        if going:
+            decoder.step(going)
+        going = [row for row in going if not row.finish]
+        if not going and not waiting:
+            return [row.ids[row.prompt_tokens :] for row in rows]
+    raise AssertionError
+
+
+@pytest.fixture
+def llama(checkpoint: Path) -> Any:
+    return loaded(checkpoint)
+
+
+@pytest.fixture(scope="module")
+def expected(checkpoint: Path) -> list[list[int]]:
+    model = loaded(checkpoint)
+    said = [greedily(model, prompt) for prompt in PROMPTS]
+    assert len({tuple(ids) for ids in said}) == len(said), "answers that are all the same would prove nothing"
+    return said
+
+
+@pytest.mark.parametrize("joining_every", [0, 1, 5])
+def test_greedy_rows_say_what_generate_says(llama: Any, expected: list[list[int]], joining_every: int) -> None:
+    assert run(Together(llama), [row(prompt) for prompt in PROMPTS], joining_every=joining_every) == expected
+
+
+def test_a_long_prompt_comes_in_parts_and_keeps_nobody_waiting(llama: Any, expected: list[list[int]]) -> None:
+    long = [n * n % 251 for n in range(3 * STEP_TOKENS + 100)]
+    decoder = Together(llama)
+    first, late = row(PROMPTS[1]), row(long, 5)
+    decoder.step([first])
+    for written in (2, 3, 4):
+        decoder.step([first, late])
+        assert (first.generated, late.generated) == (written, 0)
+    assert run(decoder, [first, late]) == [expected[1], greedily(loaded_of(llama), long, 5)]
+
+
+def loaded_of(model: Any) -> Any:
+    """The same weights with the attention that they came with."""
+    import copy
+
+    other = copy.deepcopy(model)
+    other.set_attn_implementation("sdpa")
+    return other
+
+
+class Knowing(Lookup):
+    """Proposes what will be said, but for every fifth token."""
+
+    def __init__(self, said: list[int]) -> None:
+        super().__init__(1)
+        self._said = [(token + 1) % 256 if at % 5 == 4 else token for at, token in enumerate(said)]
+
+    def propose(self, ids: Sequence[int], length: int) -> list[int]:
+        return self._said[len(ids) :][:length]
+
+
+def test_drafts_change_nothing_but_the_number_of_steps(checkpoint: Path) -> None:
+    model = loaded(checkpoint)
+    expected = [greedily(model, prompt) for prompt in PROMPTS]
+    rows = [row(prompt, lookup=Knowing(prompt + said)) for prompt, said in zip(PROMPTS, expected, strict=True)]
+    decoder = Together(model, draft_length=6, draft_in_flight=len(rows))
+    assert run(decoder, rows, joining_every=2) == expected
+    assert decoder.steps < 2 * len(rows) + 24 / 3
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_drafts_from_the_prompt_change_nothing(checkpoint: Path, size: int) -> None:
+    model = loaded(checkpoint)
+    prompts = [(prompt + greedily(model, prompt)) * 2 for prompt in PROMPTS]
+    expected = [greedily(model, prompt) for prompt in prompts]
+    decoder = Together(model, draft_length=6, draft_in_flight=len(prompts))
+    assert run(decoder, [row(prompt, lookup=Lookup(size)) for prompt in prompts]) == expected
+
+
+def test_no_drafts_beside_too_many_others(llama: Any) -> None:
+    decoder = Together(llama, draft_length=6, draft_in_flight=1)
+    run(decoder, [row(PROMPTS[0] * 3, 60, lookup=Lookup(1)) for _ in range(2)])
+    assert decoder.steps == 60
+
+
+def test_a_sliding_window_slides(tmp_path: Path) -> None:
+    model = loaded(save(tmp_path, "Mistral", sliding_window=8))
+    expected = [greedily(model, prompt) for prompt in PROMPTS]
+    assert run(Together(model), [row(prompt) for prompt in PROMPTS], joining_every=3) == expected
+    other = loaded(save(tmp_path / "other", "Mistral", sliding_window=None))
+    assert [greedily(other, prompt) for prompt in PROMPTS] != expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("Bloom", {"n_layer": 2, "n_head": 4}), ("Mamba", {"state_size": 4})],
+)
+def test_a_model_with_an_attention_of_its_own_takes_rows_one_by_one(
+    tmp_path: Path, kind: str, settings: dict[str, Any]
+) -> None:
+    model = loaded(save(tmp_path, kind, **settings))
+    expected = [greedily(model, prompt) for prompt in PROMPTS]
+    with pytest.raises(ValueError, match=f"{kind}ForCausalLM cannot take several rows at once"):
+        Together(model)
+    assert run(Alone(model), [row(prompt) for prompt in PROMPTS]) == expected
+
+
+def test_an_attention_that_caps_its_scores_is_not_replaced(tmp_path: Path) -> None:
+    model = loaded(save(tmp_path, "Gemma2", head_dim=12))
+    before = greedily(model, PROMPTS[0], 4)
+    with pytest.raises(ValueError, match="its attention is of a kind of its own"):
+        Together(model)
+    assert greedily(model, PROMPTS[0], 4) == before
+
+
+def test_a_seed_tells_what_is_drawn(llama: Any) -> None:
+    decoder = Together(llama)
+
+    def draw(seed: int, **chosen: float) -> list[int]:
+        beside = row(PROMPTS[3], 24, sampling=Sampling(temperature=1.0))
+        sampled = row(PROMPTS[0], 24, sampling=Sampling(**{"temperature": 1.0, **chosen}, seed=seed))
+        return run(decoder, [beside, sampled])[1]
+
+    assert draw(1) == draw(1)
+    assert len({tuple(draw(seed)) for seed in range(4)}) > 1
+    assert draw(1, top_p=1e-6) == draw(2, top_p=1e-6) == run(decoder, [row(PROMPTS[0])])[0]
+
+
+# PEFT asks transformers by a name of old.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_an_adapter_is_merged(checkpoint: Path, tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    tuned: Any = get_peft_model(
+        loaded(checkpoint), LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    )
+    tuned.save_pretrained(str(tmp_path))
+    said = greedily(tuned.eval(), PROMPTS[0])
+    assert run(Together(loaded(checkpoint, adapter=str(tmp_path))), [row(PROMPTS[0])]) == [said]
+    assert greedily(loaded(checkpoint), PROMPTS[0]) != said
+
+
+class Small:
+    """A decoder with memory for so many rows."""
+
+    def __init__(self, rows: int) -> None:
+        self.room = rows
+
+    def step(self, rows: Sequence[Row]) -> None:
+        if len(rows) > self.room:
+            raise torch.OutOfMemoryError("of all the memory")
+        for each in rows:
+            each.take([7])
+
+
+def test_a_row_too_many_for_the_memory_is_given_up() -> None:
+    told: queue.SimpleQueue[tuple[int, Piece]] = queue.SimpleQueue()
+    worker = Worker(Small(2), parallel=8)
+    for which in range(3):
+        made = row([1], 500)
+        made.tell = lambda piece, which=which: told.put((which, piece))  # type: ignore[misc]
+        worker.submit(made)
+    over: dict[int, str] = {}
+    while len(over) < 3:
+        which, piece = told.get(timeout=20)
+        if piece.finish or piece.failure:
+            over[which] = piece.finish or "failed"
+    assert sorted(over.values()) == ["failed", "length", "length"]
+
+
+def test_rows_beyond_the_parallel_ones_wait_for_a_place(checkpoint: Path) -> None:
+    made = generator(Options(kind="transformers", model=str(checkpoint), parallel=2, threads=1))
+    texts = [whole(made, f"prompt {n}") for n in range(5)]
+    assert [collect(pieces) for pieces in texts] == [collect(whole(made, f"prompt {n}")) for n in range(5)]
+
+
+def whole(made: Generator, prompt: str) -> "queue.SimpleQueue[Piece]":
+    pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+    asked = Completion(prompt=prompt, temperature=0)
+    made.submit(made.row(made.prompt_of_text(prompt), asked, 12, pieces.put))
+    return pieces
+
+
+def collect(pieces: "queue.SimpleQueue[Piece]") -> str:
+    text = ""
+    while True:
+        piece = pieces.get(timeout=30)
+        text += piece.text
+        if piece.finish:
+            return text
