@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from bench import machine
+from bench import Table, machine
 from corrector.correction import Task
 from corrector.corrector import Corrector, CorrectorOptions
 from corrector.engines.llamacpp import Options
@@ -55,7 +55,7 @@ async def measured(below: int, size: int, rounds: int, threads: int, draft_token
     """The median of some rounds."""
     rng = random.Random(seed)
     aims = tuple(read(Path("objectives.yaml")).objectives[key] for key in ("harmlessness", "helpfulness"))
-    model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "threads": threads}
+    model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "weights": "q8_0", "threads": threads}
     spec = CorrectorSpec(
         engine=Options.model_validate({"kind": "llamacpp", **model}),
         options=CorrectorOptions(template="chat", prefill_ahead=below),
@@ -74,13 +74,15 @@ async def measured(below: int, size: int, rounds: int, threads: int, draft_token
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 def main(sizes: tuple[int, ...], draft_tokens: int, rounds: int, threads: int) -> None:
-    print(f"{machine()}, {threads} threads; an answer of {draft_tokens} tokens, the median of {rounds}\n")
-    print("| tokens of context | last token to first, s | with the prompt computed ahead, s | ratio |")
-    print("| --- | --- | --- | --- |")
+    table = Table("overlap")
+    table.say(f"{machine()}, {threads} threads; an answer of {draft_tokens} tokens, the median of {rounds}")
+    table.say()
+    table.say("| tokens of context | last token to first, s | with the prompt computed ahead, s | ratio |")
+    table.say("| --- | --- | --- | --- |")
     for size in sizes:
         plain = asyncio.run(measured(0, size, rounds, threads, draft_tokens, f"plain {size}"))
         early = asyncio.run(measured(4, size, rounds, threads, draft_tokens, f"early {size}"))
-        print(f"| {size} | {plain:.2f} | {early:.2f} | {early / plain:.2f} |", flush=True)
+        table.say(f"| {size} | {plain:.2f} | {early:.2f} | {early / plain:.2f} |")
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ import json
 import os
 import statistics
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from bench import machine
+from bench import Table, machine
 from corrector import segments
 from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, CorrectorOptions
 from corrector.engines.llamacpp import Options
 from corrector.gate import GateOptions
 from corrector.objectives import read
-from corrector.running import CorrectorSpec, running
+from corrector.running import CorrectorSpec, corrector_of, served
 from corrector.segmented import SegmentedDraft
 from train.evaluate import Answered, drafts
 from train.readers import Skipped, conversation
@@ -76,20 +76,23 @@ async def once(corrector: Corrector, answer: Answered, rate: float, *, by_segmen
     return Ran(first / policy, (time.perf_counter() - started) / policy, verdict)
 
 
-async def measured(answers: list[Answered], rate: float, threads: int, at_once: int) -> list[tuple[Ran, Ran]]:
-    model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "threads": threads}
-    spec = CorrectorSpec(
-        engine=Options.model_validate({"kind": "llamacpp", **model}),
-        options=CorrectorOptions(
-            template="chat", gate=GateOptions(min_ratio=0.6, max_ratio=1.5), segments_at_once=at_once
-        ),
-    )
+async def measured(answers: list[Answered], rate: float, threads: int, at_once: Sequence[int]) -> list[list[Ran]]:
+    """Of each answer: corrected whole, and by so many segments at once."""
+    model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "weights": "q8_0", "threads": threads}
+    engine = Options.model_validate({"kind": "llamacpp", **model})
+    gate = GateOptions(min_ratio=0.6, max_ratio=1.5)
     done = []
-    async with running("c", spec, lambda event, **told: None) as corrector:
-        await once(corrector, answers[0], 1e6, by_segments=False)  # the engine's first answer pays for its buffers
+    async with served("c", engine, lambda event, **told: None) as endpoint:
+
+        def corrector(many: int) -> Corrector:
+            options = CorrectorOptions(template="chat", gate=gate, segments_at_once=many)
+            return corrector_of("c", CorrectorSpec(engine=engine, options=options), endpoint)
+
+        await once(corrector(1), answers[0], 1e6, by_segments=False)  # the engine's first answer pays for its buffers
         for answer in answers:
-            one = await once(corrector, answer, rate, by_segments=False)
-            done.append((one, await once(corrector, answer, rate, by_segments=True)))
+            runs = [await once(corrector(1), answer, rate, by_segments=False)]
+            runs += [await once(corrector(many), answer, rate, by_segments=True) for many in at_once]
+            done.append(runs)
     return done
 
 
@@ -102,30 +105,32 @@ def bucket(answer: Answered) -> str:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--each", default=4, show_default=True, help="Answers of each length.")
 @click.option("--pace", default=40.0, show_default=True, help="The policy's tokens a second.")
-@click.option("--at-once", default=4, show_default=True, help="Segments of one answer corrected at the same time.")
+@click.option("--at-once", multiple=True, type=int, default=(1, 4), show_default=True, help="Segments of one answer.")
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/bench/segments.json"), show_default=True)
-def main(files: tuple[Path, ...], each: int, pace: float, at_once: int, threads: int, out: Path) -> None:
+def main(files: tuple[Path, ...], each: int, pace: float, at_once: tuple[int, ...], threads: int, out: Path) -> None:
     chosen: dict[str, list[Answered]] = {"up to 150": [], "150 to 400": [], "over 400": []}
     for answer in drafts(files, 10_000, Skipped()):
         if len(chosen[bucket(answer)]) < each and segments.tokens(answer.draft) < 1200:
             chosen[bucket(answer)].append(answer)
-    print(
-        f"{machine()}, {threads} threads; a policy of {pace:g} tokens a second; {at_once} segments at once; {each} answers each\n"
+    modes = ["full", *(f"segment, {many} at once" for many in at_once)]
+    table = Table("segments")
+    table.say(
+        f"{machine()}, {threads} threads; a policy of {pace:g} tokens a second. First corrected word and last, as"
     )
-    print("| tokens of the answer | first word, full | first word, segment | last word, full | last word, segment |")
-    print("| --- | --- | --- | --- | --- |")
+    table.say(f"shares of the policy's time; medians of {each} answers.")
+    table.say()
+    table.say("".join(("| tokens of the answer ", *(f"| {mode} " for mode in modes), "|")))
+    table.say("| --- " * (len(modes) + 1) + "|")
     told = {}
     for name, answers in chosen.items():
         runs = asyncio.run(measured(answers, pace * CHARS_A_TOKEN, threads, at_once))
         firsts = [statistics.median(run.first for run in mode) for mode in zip(*runs, strict=True)]
         lasts = [statistics.median(run.last for run in mode) for mode in zip(*runs, strict=True)]
-        print(f"| {name} | {firsts[0]:.2f} | {firsts[1]:.2f} | {lasts[0]:.2f} | {lasts[1]:.2f} |", flush=True)
-        told[name] = {"first": firsts, "last": lasts, "verdicts": [[run.verdict for run in pair] for pair in runs]}
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(
-        json.dumps({"machine": machine(), "pace": pace, "modes": ["full", "segment"], "lengths": told}, indent=1)
-    )
+        cells = (f"| {first:.2f} to {last:.2f} " for first, last in zip(firsts, lasts, strict=True))
+        table.say("".join((f"| {name} ", *cells, "|")))
+        told[name] = {"first": firsts, "last": lasts, "verdicts": [[run.verdict for run in some] for some in runs]}
+    out.write_text(json.dumps({"machine": machine(), "pace": pace, "modes": modes, "lengths": told}, indent=1))
 
 
 if __name__ == "__main__":
