@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -428,6 +429,28 @@ async def test_a_chat_model_is_asked_in_messages(corrector: Callable[..., Any]) 
     made, _ = await corrector(chat, template="chat")
     _, told = await corrected(made, DRAFT, live=True)
     assert told.text == DRAFT.upper()
+
+
+async def test_a_huge_draft_holds_up_nobody(corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(saying("no"), timeout_s=0.05)
+    draft = "A sentence with some words in it, and `code`. " * 40_000
+    waited = [0.0]
+
+    async def another() -> None:
+        while True:
+            started = time.monotonic()
+            await asyncio.sleep(0.01)
+            waited.append(time.monotonic() - started)
+
+    other = asyncio.create_task(another())
+    await asyncio.sleep(0.02)
+    began = time.monotonic()
+    _, told = await corrected(made, draft)
+    took = time.monotonic() - began
+    await asyncio.sleep(0.02)
+    other.cancel()
+    assert (told.text, told.reason) == (draft, "corrector_timeout")
+    assert max(waited) < took / 3
 
 
 async def test_leaving_cancels_the_engine(corrector: Callable[..., Any]) -> None:
