@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -73,6 +73,10 @@ bench: dev
 # The gateway beside the LiteLLM proxy, which has an environment of its own. Ten minutes.
 bench-peers: dev build/peers/installed
 	$(BIN)/python -m bench.peers
+
+# What a second worker brings.
+bench-workers: dev
+	$(BIN)/python -m bench.workers
 
 build/peers/installed: bench/peers-constraints.txt
 	$(PYTHON) -m venv build/peers

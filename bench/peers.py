@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import uvloop
 
-from bench import machine, servers
+from bench import Table, machine, servers
 from bench.__main__ import cases, rounds
 from bench.load import AT_ONCE, LIMIT_S, TRICKLING, WHOLE, Case, Shape, percentile
 from bench.processes import resident_mb
@@ -99,18 +99,15 @@ async def measured(home: Path, count: int, ramps: int, seconds: float) -> tuple[
 
 @click.command()
 @click.option("--home", default="build/peers", show_default=True, type=click.Path(path_type=Path, exists=True))
-@click.option("--out", default="build/bench", show_default=True, type=click.Path(path_type=Path))
 @click.option("--rounds", "count", default=4, show_default=True)
 @click.option("--ramps", default=2, show_default=True)
 @click.option("--seconds", default=2.0, show_default=True, help="Of each step of a ramp.")
-def main(home: Path, out: Path, count: int, ramps: int, seconds: float) -> None:
+def main(home: Path, count: int, ramps: int, seconds: float) -> None:
     asked, lines = uvloop.run(measured(home, count, ramps, seconds))
-    out.mkdir(parents=True, exist_ok=True)
+    Table("peers").say("\n".join(lines))
     keys = ("name", "shape", "requests", "cpu_s", "wall_s", "first_s", "whole_s", "bearable", "busy")
     told = [{key: asdict(case)[key] for key in keys} for case in asked]
-    (out / "peers.json").write_text(json.dumps({"machine": machine(), "cases": told}))
-    (out / "peers.md").write_text("\n".join(lines))
-    print("\n".join(lines))
+    Path("build/bench/peers.json").write_text(json.dumps({"machine": machine(), "cases": told}))
 
 
 if __name__ == "__main__":
