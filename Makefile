@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -87,6 +87,10 @@ build/peers/installed: bench/peers-constraints.txt
 bench-drafting: dev
 	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz
 
+# How fast the embedded model reads and writes, by how its weights are stored.
+bench-reading: dev
+	$(BIN)/python -m bench.reading
+
 # How long the corrector's first token takes after the policy's last, with its prompt computed ahead or not.
 bench-overlap: dev
 	$(BIN)/python -m bench.overlap
@@ -98,6 +102,12 @@ bench-segments: dev
 # Tokens a second over a file, against transformers in static batches: build/bench/batch.md. Twenty minutes; ENGINE: options, in JSON.
 bench-batch: dev
 	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
+
+# docs/performance.md, of all of them. An hour and a half on two cores; an idle machine, or the numbers are noise.
+performance: bench-peers bench-workers bench-reading bench-drafting bench-overlap bench-segments bench-batch page
+
+page: dev
+	$(BIN)/python -m bench.page
 
 # The recorded session of the README, as it comes out here.
 session: dev
