@@ -23,7 +23,7 @@ from corrector.supervisor import Supervisor
 from gateway.app import Settings, create_app
 from gateway.config import read
 from gateway.reload import Reloader
-from gateway.telemetry import Metrics, configure_logging
+from gateway.telemetry import Metrics, configure_logging, forget_dead_workers
 
 _ENVIRONMENT = "METAALIGNER_WORKER_"
 
@@ -65,6 +65,7 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
 def worker_app() -> FastAPI:
     """The application of one worker of several; its parent told it in the environment what to serve."""
     configure_logging()
+    forget_dead_workers()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
     policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"

@@ -1,7 +1,9 @@
 """A stop lets answers in flight end, for a bounded time."""
 
 import asyncio
+import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +62,59 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> N
         with pytest.raises((aiohttp.ClientError, KeyError)):
             await asking
     assert time.monotonic() - stopped < 15
+
+
+async def test_a_worker_that_was_killed_is_replaced_and_leaves_nothing_in_flight(
+    service: Start, tmp_path: Path
+) -> None:
+    async def silent(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    policy = await service(silent)
+    (tmp_path / "policies.yaml").write_text(two_services(policy, policy))
+    (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
+    process = await asyncio.create_subprocess_exec(
+        METAALIGNER, "serve", "--port", "0", "--workers", "2", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
+    )
+    assert process.stdout is not None
+    while b"is ready on " not in (line := await process.stdout.readline()):
+        assert line, "it ended"
+    url = line.split(b"is ready on ")[1].split(b". Try")[0].decode()
+
+    async def in_flight() -> float:
+        async with aiohttp.ClientSession() as client, client.get(f"{url}/metrics") as response:
+            [told] = re.findall(r"^metaaligner_in_flight ([0-9.]+)$", await response.text(), re.MULTILINE)
+            return float(told)
+
+    async def until(count: float) -> None:
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                if await in_flight() == count:
+                    return
+            await asyncio.sleep(0.05)
+
+    async def ask() -> None:
+        async with aiohttp.ClientSession() as client:
+            await client.post(f"{url}/v1/chat/completions", json={"model": "m", "messages": []})
+
+    asking = [asyncio.create_task(ask()) for _ in range(6)]
+    try:
+        async with asyncio.timeout(60):
+            await until(6)
+            for worker in workers(process.pid):
+                os.kill(worker, signal.SIGKILL)
+            await until(0)
+            assert len(workers(process.pid)) == 2
+    finally:
+        process.terminate()
+        await asyncio.gather(*asking, return_exceptions=True)
+        await process.communicate()
+
+
+def workers(parent: int) -> list[int]:
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 @pytest.mark.parametrize(
