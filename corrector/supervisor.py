@@ -105,7 +105,7 @@ class Supervisor:
             reading = asyncio.create_task(self._follow(child, output))
             probe = asyncio.create_task(self._kill_if_silent(child))
             try:
-                code = await child.process.wait()
+                code = await _ended(child.process)
             finally:
                 probe.cancel()
             self._kill(child, signal.SIGKILL)  # what it started itself, and left behind
@@ -146,9 +146,9 @@ class Supervisor:
         if child.process is not None and child.process.returncode is None:
             self._kill(child, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.process.wait(), 5.0)
+                await asyncio.wait_for(_ended(child.process), 5.0)
             self._kill(child, signal.SIGKILL)  # what is left of it
-            await child.process.wait()
+            await _ended(child.process)
         child.socket.unlink(missing_ok=True)
         await child.probe.aclose()
 
@@ -162,3 +162,10 @@ class Supervisor:
                 os.killpg(child.process.pid, how)
             elif child.process.returncode is None:
                 child.process.send_signal(how)
+
+
+async def _ended(process: asyncio.subprocess.Process) -> int:
+    """Its exit code. (`Process.wait` waits for the pipes too, which something that it left behind may hold open.)"""
+    while process.returncode is None:
+        await asyncio.sleep(0.02)
+    return process.returncode
