@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from corrector.engines import EngineOptions, Launch, load, socket_path
 from corrector.output import Output
@@ -111,7 +111,9 @@ class Supervisor:
             self._kill(child, signal.SIGKILL)  # what it started itself, and left behind
             if time.monotonic() - started > STABLE_AFTER_S:
                 backoff = SHORTEST_BACKOFF_S
-            await reading
+            await asyncio.wait({reading}, timeout=1.0)  # to its end, unless something else holds that open
+            reading.cancel()
+            _close(child.process)
             self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=output.cause())
             await asyncio.sleep(backoff)
             backoff = min(LONGEST_BACKOFF_S, backoff * 2)
@@ -149,6 +151,7 @@ class Supervisor:
                 await asyncio.wait_for(_ended(child.process), 5.0)
             self._kill(child, signal.SIGKILL)  # what is left of it
             await _ended(child.process)
+            _close(child.process)
         child.socket.unlink(missing_ok=True)
         await child.probe.aclose()
 
@@ -169,3 +172,8 @@ async def _ended(process: asyncio.subprocess.Process) -> int:
     while process.returncode is None:
         await asyncio.sleep(0.02)
     return process.returncode
+
+
+def _close(process: asyncio.subprocess.Process) -> None:
+    """Our ends of its pipes: asyncio closes them when the other ends are, and has no way of its own to do it sooner."""
+    cast(Any, process)._transport.close()

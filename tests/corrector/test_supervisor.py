@@ -1,0 +1,67 @@
+"""Engines watched: one that was killed is replaced, whatever it leaves behind."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corrector.engines import EngineOptions, Launch
+from corrector.running import run_dir
+from corrector.supervisor import Supervisor
+from tests.gateway.conftest import soon
+
+# It answers on its socket, and has a child that holds its output open; with `setsid` out of its group's reach.
+ENGINE = """
+import asyncio, subprocess, sys
+from aiohttp import web
+subprocess.Popen([*sys.argv[2:], "sleep", "30"])
+async def main():
+    runner = web.AppRunner(web.Application())
+    await runner.setup()
+    await web.UnixSite(runner, sys.argv[1]).start()
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+class Leaving:
+    """An engine's kind, as a module of `corrector/engines` is one."""
+
+    def __init__(self, *before: str) -> None:
+        self._before = before
+
+    def launch(self, options: Any, socket: Path) -> Launch:
+        return Launch((sys.executable, "-c", ENGINE, str(socket), *self._before))
+
+
+@pytest.fixture
+async def supervisor() -> AsyncIterator[tuple[Supervisor, list[dict[str, Any]]]]:
+    told: list[dict[str, Any]] = []
+    with run_dir() as directory:
+        made = Supervisor(directory, lambda event, **more: told.append({"event": event, **more}))
+        yield made, told
+        await asyncio.wait_for(made.aclose(), 20)
+
+
+@pytest.mark.parametrize("before", [(), ("setsid",)], ids=["in its group", "out of it"])
+async def test_what_it_leaves_behind_keeps_nobody_waiting(
+    supervisor: tuple[Supervisor, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch, before: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("corrector.supervisor.load", lambda kind: Leaving(*before))
+    made, told = supervisor
+    assert await made.ensure([EngineOptions(kind="leaving")])
+    (pid,) = made.pids().values()
+    os.kill(pid, signal.SIGKILL)
+    for _ in range(10):
+        if any(one["event"] == "engine.died" for one in told):
+            break
+        await asyncio.sleep(0.5)
+    (died,) = [one for one in told if one["event"] == "engine.died"]
+    assert died["code"] == -signal.SIGKILL
+    assert await made.ensure([EngineOptions(kind="leaving")])
+    await soon(lambda: pid not in made.pids().values())
