@@ -141,13 +141,8 @@ def weights() -> None:
     """The embedded model and its adapter as folders, made once: by a process of its own, for what torch takes."""
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     if not (ADAPTER / "adapter_config.json").exists():
-        code = (
-            "from pathlib import Path; from corrector.engines.llamacpp import model_path\n"
-            "from train.export import from_gguf; from train.model import base\n"
-            f"base('smollm2-135m-instruct', Path({str(BASE.parent)!r}))\n"
-            f"from_gguf(Path({str(BASE)!r}), model_path('smollm2-135m-editor'), Path({str(ADAPTER)!r}))\n"
-        )
-        subprocess.run([sys.executable, "-W", "ignore", "-c", code], cwd=ROOT, check=True, capture_output=True)
+        argv = [sys.executable, "-W", "ignore", "-m", "bench.weights"]
+        subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.fixture(scope="session", params=launching())
