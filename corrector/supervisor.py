@@ -20,6 +20,7 @@ from wire.endpoint import Endpoint
 
 PROBE_EVERY_S = 5.0
 PROBES_FAILED = 6  # a busy machine may miss one
+LOOKED_EVERY_S = 0.02
 SHORTEST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 60.0
@@ -114,6 +115,7 @@ class Supervisor:
             await asyncio.wait({reading}, timeout=1.0)  # to its end, unless something else holds that open
             reading.cancel()
             _close(child.process)
+            child.process = None  # all of it is gone, and its id may soon be another's
             self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=output.cause())
             await asyncio.sleep(backoff)
             backoff = min(LONGEST_BACKOFF_S, backoff * 2)
@@ -145,11 +147,11 @@ class Supervisor:
         if child.task is not None:
             child.task.cancel()
             await asyncio.wait({child.task})
-        if child.process is not None and child.process.returncode is None:
+        if child.process is not None:
             self._kill(child, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(_ended(child.process), 5.0)
-            self._kill(child, signal.SIGKILL)  # what is left of it
+            self._kill(child, signal.SIGKILL)  # what is left of it, also if it has just ended by itself
             await _ended(child.process)
             _close(child.process)
         child.socket.unlink(missing_ok=True)
@@ -170,7 +172,7 @@ class Supervisor:
 async def _ended(process: asyncio.subprocess.Process) -> int:
     """Its exit code. (`Process.wait` waits for the pipes too, which something that it left behind may hold open.)"""
     while process.returncode is None:
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(LOOKED_EVERY_S)
     return process.returncode
 
 

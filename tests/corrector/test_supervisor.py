@@ -1,6 +1,7 @@
 """Engines watched: one that was killed is replaced, whatever it leaves behind."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -65,3 +66,30 @@ async def test_what_it_leaves_behind_keeps_nobody_waiting(
     assert died["code"] == -signal.SIGKILL
     assert await made.ensure([EngineOptions(kind="leaving")])
     await soon(lambda: pid not in made.pids().values())
+
+
+async def test_a_stop_just_after_it_ended_leaves_nothing_of_it(
+    supervisor: tuple[Supervisor, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its end and the next look at it, nobody has ended yet what it started itself."""
+    monkeypatch.setattr("corrector.supervisor.load", lambda kind: Leaving())
+    monkeypatch.setattr("corrector.supervisor.LOOKED_EVERY_S", 60.0)
+    made, told = supervisor
+    assert await made.ensure([EngineOptions(kind="leaving")])
+    (pid,) = made.pids().values()
+    os.kill(pid, signal.SIGKILL)
+    await soon(lambda: not Path(f"/proc/{pid}").exists())
+    await asyncio.sleep(0.05)  # until asyncio knows it too
+    await made.aclose()
+    await soon(lambda: not living(pid))
+    assert all(one["event"] != "engine.died" for one in told)
+
+
+def living(group: int) -> bool:
+    """Does anything live of a group of processes? What has ended, and nobody has asked for yet, does not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it ends just now
+            state, _, its_group = stat.read_text().rpartition(") ")[2].split()[:3]
+            if its_group == str(group) and state not in "ZX":
+                return True
+    return False
