@@ -17,7 +17,8 @@ _GRAVEST: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchan
 class Task:
     """What to correct. `live`: pieces come as they are made; else only once the gate has passed.
 
-    `salt`: an engine that can shares computed prefixes among tasks of the same salt only.
+    `segment`: the draft is only a stretch of an answer. `salt`: an engine that can shares computed prefixes among
+    tasks of the same salt only.
     """
 
     context: tuple[Turn, ...]
@@ -25,6 +26,7 @@ class Task:
     objectives: tuple[Objective, ...]
     live: bool = False
     keep_draft_on_failure: bool = True
+    segment: bool = False
     salt: str = ""
 
 

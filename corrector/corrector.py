@@ -65,6 +65,7 @@ class _Part:
     masked: str
     first_span: int
     last_span: int
+    slack: int = gate.SLACK_CHARS
     instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
     written: str = ""
     restored: int = 0  # how much of what is written could have its spans restored, in characters
@@ -120,6 +121,15 @@ class Corrector:
         return self._options.segments_at_once
 
     @property
+    def context_tokens(self) -> int:
+        """That prompt and answer may have together."""
+        return self._context_tokens
+
+    def segmenter(self) -> segments.Segmenter:
+        """For a draft of which a segment at a time is to be corrected: none is cut within what is protected."""
+        return segments.Segmenter(self._quoting.pattern)
+
+    @property
     def goes_ahead(self) -> bool:
         """Is there room now to compute a prompt while its draft is being written?"""
         return self._corrections < self._options.prefill_ahead
@@ -151,6 +161,8 @@ class Corrector:
             await asyncio.sleep(0)  # a part that fails or passes at once waits for nothing, and there may be thousands
             text = waiting.popleft()
             part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)))
+            if task.segment:
+                part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(text)))
             try:
                 async for piece in self._part(task, part, masked.spans, kept, joiner, usage):
                     yield piece
@@ -240,7 +252,7 @@ class Corrector:
             cut = min(len(held) - HOLD_CHARS, len(held.rstrip()))
             if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
                 checked = len(part.written) + len(held)
-                _raise(gate.growing(core, part.written + held, self._options.gate))
+                _raise(gate.growing(core, part.written + held, self._options.gate, part.slack))
             self._no_leak(part, core, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
@@ -250,7 +262,7 @@ class Corrector:
                 held = held[cut:]
         held = held.rstrip()
         self._no_leak(part, core, held)
-        _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate))
+        _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate, part.slack))
         part.written += held
         yield held
 
@@ -285,7 +297,7 @@ class Corrector:
         come, seamless = segments.resumed(part.masked[start:end], since.replace(joiner, "") if joiner else since)
         rest = _restored(part.masked[start + come :], spans)
         if not rest.strip():
-            return ""
+            return "" if part.sent[-1:].isspace() else rest
         if not seamless and segments.at_border(part.masked, start + come):
             return "\n\n" + rest.lstrip("\n")
         return segments.continued(part.sent, rest)

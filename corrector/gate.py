@@ -14,6 +14,7 @@ Fault = Literal[
 ]
 
 SLACK_CHARS = 200  # lengths this close are never "far" apart
+SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
 _SENTENCE = re.compile(r"[^.!?\n]{20,}[.!?\n]")
@@ -26,25 +27,27 @@ class GateOptions(Strict):
     max_ratio: Annotated[float, Field(ge=1)] = 3.0
 
 
-def growing(draft: str, correction: str, options: GateOptions) -> Fault | None:
+def growing(draft: str, correction: str, options: GateOptions, slack: int = SLACK_CHARS) -> Fault | None:
     """Faults that show while the correction is still being written, and that more text cannot mend."""
-    if len(correction) > len(draft) * options.max_ratio + SLACK_CHARS:
+    if len(correction) > len(draft) * options.max_ratio + slack:
         return "too_long"
     if loops(correction) and not loops(draft):
         return "looping"
     return None
 
 
-def whole(draft: str, correction: str, finish_reason: str | None, options: GateOptions) -> Fault | None:
+def whole(
+    draft: str, correction: str, finish_reason: str | None, options: GateOptions, slack: int = SLACK_CHARS
+) -> Fault | None:
     """Every fault, of a finished correction. Both texts masked, so that code does not count as prose."""
     if not correction.strip():
         return "empty"
-    fault = growing(draft, correction, options)
+    fault = growing(draft, correction, options, slack)
     if fault is not None:
         return fault
     if finish_reason == "length":
         return "cut_off"
-    if len(correction) < len(draft) * options.min_ratio and len(draft) - len(correction) > SLACK_CHARS / 2:
+    if len(correction) < len(draft) * options.min_ratio and len(draft) - len(correction) > slack / 2:
         return "too_short"
     ours, theirs = script(correction), script(draft)
     if ours and theirs and ours != theirs:

@@ -28,6 +28,7 @@ _URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PARAGRAPH_END = re.compile(r"\n[ \t]*(?=[\r\n])")
 LONGEST_MATH = 4000
+NOTHING = r"(?!)"  # the pattern of no further spans
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
 
@@ -40,7 +41,7 @@ class Masked:
     spans: tuple[str, ...]
 
 
-def mask(text: str, also: str = r"(?!)") -> Masked:
+def mask(text: str, also: str = NOTHING) -> Masked:
     """`restore(mask(text)) == text`, for every text. `also`: the pattern of spans of the caller's own.
 
     In time that grows with the length only, also for a text full of opening marks without closing ones.
@@ -56,12 +57,12 @@ def mask(text: str, also: str = r"(?!)") -> Masked:
     return Masked("".join((*kept, text[done:])), tuple(spans))
 
 
-def uncut(text: str, places: Iterable[int]) -> Iterator[int]:
+def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int]:
     """Of ascending places within a text that still grows, those that no span reaches across, and none can later.
 
     An opening mark whose closing one has not come yet may belong to a span that is still being written.
     """
-    openers = _openers(text)
+    openers = _openers(text, also)
     start = end = 0
     for place in places:
         while end <= place and start < place:
@@ -84,7 +85,7 @@ def _last_end(text: str, opener: re.Match[str]) -> int:
     return opener.end()
 
 
-def _openers(text: str, also: str = r"(?!)") -> Iterator[tuple[re.Match[str], int]]:
+def _openers(text: str, also: str) -> Iterator[tuple[re.Match[str], int]]:
     """Where spans may begin, each with its end: 0 if its closing mark is missing, and it is text after all."""
     opener = re.compile("|".join((*_OPENER, f"(?:{also})")))
     closers = _Closers(text)

@@ -7,11 +7,11 @@ it is corrected in. Knows nothing of where the draft comes from.
 import asyncio
 import time
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from corrector.correction import Correction, Task, first_resumed, last, summed
 from corrector.corrector import Corrector
-from corrector.segments import Segmenter
 from corrector.templates import Turn
 
 
@@ -33,12 +33,13 @@ class SegmentedDraft:
     def __init__(self, corrector: Corrector, task: Task) -> None:
         self._corrector = corrector
         self._task = task
-        self._segmenter = Segmenter()
+        self._segmenter = corrector.segmenter()
         self._segments: list[_Segment] = []
         self._ready: asyncio.Queue[_Segment | None] = asyncio.Queue()
         self._places = asyncio.Semaphore(corrector.segments_at_once)
         self._running: list[asyncio.Task[None]] = []
         self._started = 0.0
+        self._closed = False
 
     def grow(self, piece: str) -> None:
         """More of the draft. The segments that it completes are begun."""
@@ -62,13 +63,18 @@ class SegmentedDraft:
                     raise said
             yield self._joined()
         finally:
-            for task in self._running:
-                task.cancel()
-            await asyncio.gather(*self._running, return_exceptions=True)
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Nobody reads it any more: what is on its way is given up, and nothing is begun."""
+        self._closed = True
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _begin(self, drafts: list[str]) -> None:
         self._started = self._started or (time.monotonic() if drafts else 0.0)
-        for draft in drafts:
+        for draft in drafts if not self._closed else ():
             segment = _Segment(draft)
             self._segments.append(segment)
             self._ready.put_nowait(segment)
@@ -76,15 +82,28 @@ class SegmentedDraft:
 
     async def _correct(self, segment: _Segment) -> None:
         async with self._places:
-            before = "".join(one.text for one in self._segments[: self._segments.index(segment)])
-            context = (*self._task.context, Turn("assistant", before.strip())) if before.strip() else self._task.context
+            task = replace(self._task, context=self._context(segment), draft=segment.draft, segment=True)
             try:
-                async for piece in self._corrector.correct(replace(self._task, context=context, draft=segment.draft)):
-                    if isinstance(piece, Correction):
-                        segment.correction = piece
-                    segment.said.put_nowait(piece)
+                async with aclosing(self._corrector.correct(task)) as pieces:
+                    async for piece in pieces:
+                        if isinstance(piece, Correction):
+                            segment.correction = piece
+                        segment.said.put_nowait(piece)
             except Exception as error:  # whatever it is, who waits for the segment must hear of it
                 segment.said.put_nowait(error)
+
+    def _context(self, segment: _Segment) -> tuple[Turn, ...]:
+        """The conversation, and what the answer has said before this segment.
+
+        Of a long one only its end, cut in strides: an engine that keeps prefixes has the same one for many segments.
+        """
+        before = "".join(one.text for one in self._segments[: self._segments.index(segment)])
+        stride = max(1, self._corrector.context_tokens // 2)  # in characters, of which a token has three and more
+        cut = max(0, len(before) // stride - 1) * stride
+        said = before[cut:].strip()
+        return (
+            (*self._task.context, Turn("assistant", f"[...] {said}" if cut else said)) if said else self._task.context
+        )
 
     def _joined(self) -> Correction:
         told = [segment.correction for segment in self._segments if segment.correction is not None]
@@ -101,8 +120,8 @@ class SegmentedDraft:
             dropped_turns=max(one.dropped_turns for one in told),
             shortened_turn=any(one.shortened_turn for one in told),
             resumed_at=first_resumed((one.text, one.resumed_at) for one in told),
-            queue_s=told[0].queue_s,
-            first_token_s=told[0].first_token_s,
+            queue_s=next((one.queue_s for one in told if one.queue_s is not None), None),
+            first_token_s=next((one.first_token_s for one in told if one.first_token_s is not None), None),
             total_s=time.monotonic() - self._started,
         )
 

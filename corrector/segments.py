@@ -6,6 +6,7 @@ hand for an engine behind a URL, so the estimate errs on the long side.
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 
 from corrector import protect
 
@@ -119,59 +120,76 @@ def continued(sent: str, rest: str) -> str:
 # Where a segment may end, each with what must be seen behind it.
 _BLOCK_END = re.compile(
     r"\n[ \t]*\r?\n(?=[ ]{0,3}[^\s])"  # a paragraph's; what is indented may be code, or belong to the item before it
-    r"|\n(?=[ \t]{0,12}(?:[-*+]|[0-9]{1,9}[.)])[ \t]|#{1,6}[ \t])"  # a line's, before a list item or a heading
+    r"|\n(?=[ ]{0,3}(?:[-*+]|[0-9]{1,9}[.)])[ \t]|#{1,6}[ \t])"  # a line's, before a list item or a heading
 )
-_SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]]*[ \t]+(?=\S)|[。！？](?=\S)")
+# What follows must not begin a block of its own where a line begins with it.
+_SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]]*[ \t]+(?=[^\s`~>|#*+$0-9-])|[。！？](?=[^\s`~>|#*+$0-9-])")
 _ABBREVIATED = re.compile(r"(?:\b[A-Za-z]|[0-9]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|[Nn]o|vs|etc|e\.g|i\.e))\.[ \t]*\Z")
+_UNDER_A_TABLES_HEAD = re.compile(r"[ \t]*:?-+:?[ \t]*\|[-|: \t]*\r?")
 _SEEN_BEHIND = 32  # characters, more than any border must have behind it
+_SLICE = 1024  # characters, of a text that comes at once
 
 
 class Segmenter:
     """Cuts a text that grows into segments: paragraphs, list items, and of long paragraphs sentences.
 
     What it gave and what `finish` gives join to the text, and are the same however it was fed. Code, formulas and
-    tables are never cut, nor anything else that `protect` would mask; what may still become such a span waits.
+    tables are never cut, nor anything else that `protect.mask` would mask, `also` included; what may still become such
+    a span waits for its end.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, also: str = protect.NOTHING) -> None:
+        self._also = also
         self._held = ""
         self._look_at = SHORTEST_SEGMENT
 
     def feed(self, piece: str) -> list[str]:
         """The segments that are complete by now, or were a few words ago."""
-        self._held += piece
         ready: list[str] = []
-        while len(self._held) > self._look_at:
-            if end := _segment_end(self._held, len(self._held) - _SEEN_BEHIND):
-                ready.append(self._held[:end])
-                self._held = self._held[end:]
-                self._look_at = SHORTEST_SEGMENT
-            else:  # not at every token: a long block of code would be read as often as it has any
-                self._look_at = len(self._held) + 16 + len(self._held) // 32
+        for at in range(0, len(piece), _SLICE):
+            self._held += piece[at : at + _SLICE]
+            while len(self._held) > self._look_at:
+                if end := self._end(len(self._held) - _SEEN_BEHIND):
+                    ready.append(self._held[:end])
+                    self._held = self._held[end:]
+                    self._look_at = SHORTEST_SEGMENT
+                else:  # not at every token: a long block of code would be read as often as it has any
+                    self._look_at = len(self._held) + 16 + max(0, len(self._held) - 1000) // 8
         return ready
 
     def finish(self) -> list[str]:
         """The rest, at the text's end."""
         ready: list[str] = []
         while self._held:
-            end = _segment_end(self._held, len(self._held)) or len(self._held)
+            end = self._end(len(self._held)) or len(self._held)
             ready.append(self._held[:end])
             self._held = self._held[end:]
         return ready
 
+    def _end(self, seen: int) -> int:
+        """The end of the first segment; 0 while it is not complete. No border up to `seen` is still to show."""
+        blocks = (match.end() for match in _BLOCK_END.finditer(self._held, SHORTEST_SEGMENT))
+        block = next(protect.uncut(self._held, blocks, self._also), 0)
+        if 0 < block <= LONGEST_SEGMENT or seen <= LONGEST_SEGMENT:
+            return block if block <= LONGEST_SEGMENT else 0
+        sentences = _sentence_ends(self._held, LONGEST_SEGMENT // 2)
+        sentence = next(protect.uncut(self._held, sentences, self._also), 0)
+        return min(block or sentence, sentence or block)
 
-def _segment_end(text: str, seen: int) -> int:
-    """The end of the first segment; 0 while it is not complete. No border up to `seen` is still to show."""
-    blocks = protect.uncut(text, (match.end() for match in _BLOCK_END.finditer(text, SHORTEST_SEGMENT)))
-    block = next(blocks, 0)
-    if 0 < block <= LONGEST_SEGMENT or seen <= LONGEST_SEGMENT:
-        return block if block <= LONGEST_SEGMENT else 0
-    sentences = (match for match in _SENTENCE_END.finditer(text, LONGEST_SEGMENT // 2) if _ends_sentence(text, match))
-    sentence = next(protect.uncut(text, (match.end() for match in sentences)), 0)
-    return min(block or sentence, sentence or block)
 
-
-def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
-    """Not an abbreviation, and neither in a table's row nor perhaps in a formula."""
-    line = text[text.rfind("\n", 0, mark.start()) + 1 : mark.end()]
-    return "|" not in line and line.count("$") % 2 == 0 and not _ABBREVIATED.search(line)
+def _sentence_ends(text: str, start: int) -> Iterator[int]:
+    """From `start` on: not after an abbreviation, and neither in a table's row nor perhaps in a formula."""
+    table, begin = False, 0
+    for line in text.split("\n"):
+        end = begin + len(line)
+        table = bool(line.strip()) and (table or _UNDER_A_TABLES_HEAD.fullmatch(line) is not None)
+        cell = text.find("|", begin, end)
+        dollars, counted = 0, begin
+        for mark in _SENTENCE_END.finditer(text, max(begin, start), end):
+            if table or 0 <= cell < mark.end():
+                break
+            dollars += text.count("$", counted, mark.end())
+            counted = mark.end()
+            if dollars % 2 == 0 and not _ABBREVIATED.search(text[max(begin, mark.end() - 16) : mark.end()]):
+                yield mark.end()
+        begin = end + 1

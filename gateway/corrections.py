@@ -60,8 +60,9 @@ async def as_a_whole(
         split = _split(todo)
         draft = split.feed(choice.text) + split.finish()
         choices.append(_said(held, choice, split, corrector.correct(_streamed_task(request, todo, draft)), todo))
-    async for chunk in merged(choices):
-        yield chunk
+    async with aclosing(merged(choices)) as chunks:
+        async for chunk in chunks:
+            yield chunk
 
 
 async def by_segments(
@@ -87,9 +88,13 @@ async def by_segments(
             draft.end()
 
     merging.add(policy())
-    async with aclosing(merging.items()) as chunks:
-        async for chunk in chunks:
-            yield chunk
+    try:
+        async with aclosing(merging.items()) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        for _, draft in growing.values():
+            await draft.aclose()
 
 
 async def _said(

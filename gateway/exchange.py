@@ -168,6 +168,7 @@ class ThinkingSplit:
         self.thinking = ""  # once it is over
         self._closed = closed
         self._held = ""
+        self._looked = 0  # how far `</think>` has been looked for
         self._over = False
 
     def feed(self, piece: str) -> str:
@@ -175,11 +176,15 @@ class ThinkingSplit:
         if self._over:
             return piece
         self._held += piece
-        start = self._held.lstrip()[:7]
+        start = self._held.lstrip()[:7] if self._looked == 0 else "<think>"
         if "<think>".startswith(start):  # so far it may be one, or is
-            match = _THINKING.match(self._held)
-            if match is None or not match["end"] or match.end() == len(self._held):
-                return ""
+            if start == "<think>":
+                at = self._held.find("</think>", max(0, self._looked - len("</think>")))
+                self._looked = len(self._held)
+                if at >= 0 and self._held[at + len("</think>") :].strip():
+                    return self.finish()
+                self._looked = at if at >= 0 else self._looked
+            return ""
         return self.finish()
 
     def finish(self) -> str:

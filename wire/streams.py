@@ -37,7 +37,7 @@ async def kept_alive(write: Write, beat: bytes, every_s: float) -> AsyncIterator
         await _ended([beating])
 
 
-async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncIterator[Any]:
+async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
     """Items of all sources as they come. One source is passed through; the first failure ends all."""
     if len(sources) == 1:
         async for item in sources[0]:
