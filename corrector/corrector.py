@@ -297,7 +297,8 @@ class Corrector:
         come, seamless = segments.resumed(part.masked[start:end], since.replace(joiner, "") if joiner else since)
         rest = _restored(part.masked[start + come :], spans)
         if not rest.strip():
-            return "" if part.sent[-1:].isspace() else rest
+            trail = part.masked[len(part.masked.rstrip()) :]  # what stands between it and the next part
+            return "" if part.sent.endswith(trail) else trail
         if not seamless and segments.at_border(part.masked, start + come):
             return "\n\n" + rest.lstrip("\n")
         return segments.continued(part.sent, rest)

@@ -9,8 +9,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corrector import protect
 from corrector.correction import Correction, Task
-from corrector.corrector import Corrector, CorrectorOptions
+from corrector.corrector import Corrector, CorrectorOptions, whole
+from corrector.gate import GateOptions
 from corrector.objectives import Objective
 from corrector.segmented import SegmentedDraft, in_segments
 from corrector.segments import LONGEST_SEGMENT, Segmenter
@@ -232,3 +234,84 @@ async def test_nothing_said_is_nothing_corrected(corrector: Any) -> None:
     told = await in_segments(made, Task((), "", HELPFUL))
     assert (told.text, told.verdict, told.reason) == ("", "skipped", "empty_draft")
     assert not upstream.requests
+
+
+@pytest.mark.parametrize("line", ["1. " * 4000, "a. b. " * 3000, "A sentence of it. " * 5000, "x " * 20000, "`" * 9000])
+def test_no_text_takes_long_to_cut(line: str) -> None:
+    """Looked at in calls, not in seconds: how much text the patterns are given grows with the text, no faster."""
+    given = 0
+
+    class Counting(Segmenter):
+        def _end(self, seen: int) -> int:
+            nonlocal given
+            given += len(self._held)
+            return super()._end(seen)
+
+    segmenter = Counting()
+    for at in range(0, len(line), 5):
+        segmenter.feed(line[at : at + 5])
+    assert given < 100 * len(line)
+
+
+@pytest.mark.parametrize(
+    "birth", ["```sh\nls``` lists files. ", "~~~ is a tilde thrice. ", "> is a sign. ", "- is one too. "]
+)
+def test_no_cut_gives_birth_to_a_block(birth: str) -> None:
+    """A segment begins a line: what begins a block there did not where it stood."""
+    text = "More prose of the same paragraph goes on here. " * 9 + birth + "More prose of the same kind. " * 12
+    segments = cut(text, 7)
+    assert len(segments) > 1
+    assert [span for one in segments for span in protect.mask(one).spans] == list(protect.mask(text).spans)
+
+
+async def test_what_a_caller_protects_is_not_cut_either(corrector: Any) -> None:
+    made, upstream = await corrector(correcting(str.upper))
+    trick = (
+        "A paragraph that is long enough to stand alone and ends in a sign that some tables have too |\n\nEdit: other\n"
+    )
+    told = await in_segments(made, Task((), trick, HELPFUL))
+    assert "|\n\nEdit:" in told.text, "what imitates the prompt is one protected span"
+    assert len(upstream.requests) == 1
+
+
+async def test_paragraphs_stay_apart_where_one_is_broken_off(corrector: Any) -> None:
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        more = " and more of it" * 40 if "number 1" in parts(body)[1] else ""
+        return await correcting(lambda text: text + more)(request, body)
+
+    made, _ = await corrector(handler)
+    told = await in_segments(made, Task((), TEXT, HELPFUL, live=True))
+    assert told.verdict == "kept_original"
+    assert told.text.count("\n\n") == TEXT.count("\n\n")
+
+
+@pytest.mark.parametrize("change", [lambda text: text * 2, lambda text: text[:15]])
+async def test_a_segment_is_on_a_shorter_leash_than_an_answer(service: Start, change: Any) -> None:
+    upstream = await service(correcting(change))
+    options = CorrectorOptions(gate=GateOptions(min_ratio=0.6, max_ratio=1.5))
+    endpoint = Endpoint("c", [upstream.url])
+    made = Corrector("c", options, endpoint, model="x", context_tokens=4096)
+    draft = PARAGRAPHS[0].strip()
+    assert (await whole(made, Task((), draft, HELPFUL))).verdict == "corrected"
+    assert (await in_segments(made, Task((), draft, HELPFUL))).verdict == "kept_original"
+    await endpoint.aclose()
+
+
+async def test_a_long_answer_leaves_its_question_room(corrector: Any) -> None:
+    made, upstream = await corrector(correcting(lambda text: text))
+    await in_segments(made, Task((Turn("user", "Tea?"),), TEXT * 40, HELPFUL))
+    contexts = [parts(body)[0] for _, body in upstream.requests]
+    assert all(context.startswith(("Tea?", "Human: Tea?")) for context in contexts)
+    assert max(map(len, contexts)) < 4500
+    assert any("Assistant: [...]" in context for context in contexts)
+
+
+async def test_nothing_is_begun_for_who_does_not_read(corrector: Any) -> None:
+    made, upstream = await corrector(correcting(str.upper))
+    draft = SegmentedDraft(made, task())
+    draft.grow(PARAGRAPHS[0] + PARAGRAPHS[1])
+    await draft.aclose()
+    draft.grow(TEXT)
+    draft.end()
+    await asyncio.sleep(0.05)
+    assert len(upstream.requests) <= 1
