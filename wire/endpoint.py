@@ -25,6 +25,9 @@ from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, Wir
 RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 LONGEST_WAIT_S = 10.0  # a Retry-After beyond this is the client's to wait for, not ours
 LONGEST_ASIDE_S = 30.0
+# A deadline that runs out tells of a hung replica only if that one had so long, or its usual `timeout_s`, and sent no
+# head: what is left of a request's time may be too little for a healthy one.
+FAIR_S = 2.0
 # Idle connections are given up before the other side does (uvicorn, and so vLLM, and llama.cpp after 5 s): a request
 # that is sent just when it does is lost, and a POST cannot be sent again unasked.
 KEEPALIVE_S = 3.0
@@ -144,6 +147,8 @@ class Endpoint:
             tried.add(replica.base_url)
             if len(tried) >= len(self._replicas):  # every one has had its turn: now waiting helps
                 tried.clear()
+                if deadline is not None and time.monotonic() + wait_s >= deadline:
+                    raise TimedOut(f"{self.name} cannot be tried again in time")
                 await asyncio.sleep(wait_s)
         raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -171,6 +176,7 @@ class Endpoint:
     ) -> Opened:
         replica.in_flight += 1
         opened: Opened | None = None
+        started = time.monotonic()
         try:
             with _Translated(self.name):
                 data = body if len(body) < LARGE_BODY_BYTES else io.BytesIO(body)
@@ -187,7 +193,9 @@ class Endpoint:
             opened.close()
             raise Rejected(f"{self.name} answered {response.status}", response.status, dict(response.headers), text)
         except BaseException as error:
-            if isinstance(error, (Unreachable, TimedOut, Dropped)):
+            waited_s = time.monotonic() - started
+            hung = isinstance(error, TimedOut) and waited_s >= min(FAIR_S, timeout.sock_read or FAIR_S)
+            if hung or isinstance(error, (Unreachable, Dropped)):
                 _set_aside(replica)
             if opened is None:
                 replica.in_flight -= 1

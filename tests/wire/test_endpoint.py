@@ -146,12 +146,27 @@ async def test_a_failing_one_is_set_aside_and_tried_again_later(
     assert len(ill.requests) > 1
 
 
-async def test_one_that_is_silent_until_the_deadline_is_set_aside_too(
+async def test_a_retry_after_beyond_the_deadline_is_not_waited_for(
     service: Start, endpoint: Callable[..., Endpoint]
 ) -> None:
+    upstream = await service(answering(429, 200, headers={"Retry-After": "3"}))
+    started = time.monotonic()
+    with pytest.raises(TimedOut):
+        await endpoint(upstream.url, retries=1).post("/x", b"{}", total_s=1.0)
+    assert time.monotonic() - started < 1.0
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize(("fair_s", "asked_again"), [(0.1, 0), (5.0, 2)])
+async def test_one_that_is_silent_until_the_deadline_is_set_aside_if_it_had_time(
+    service: Start, endpoint: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch, fair_s: float, asked_again: int
+) -> None:
+    monkeypatch.setattr("wire.endpoint.FAIR_S", fair_s)
+
     async def silent(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        await asyncio.sleep(60)
-        raise AssertionError
+        if len(hung.requests) == 1:
+            await asyncio.sleep(60)
+        return web.json_response({})
 
     hung, well = await service(silent), await service(answering(200))
     both = endpoint(well.url, hung.url, timeout_s=60.0)
@@ -159,7 +174,7 @@ async def test_one_that_is_silent_until_the_deadline_is_set_aside_too(
         await both.post("/x", b"{}", total_s=0.2)
     for _ in range(4):
         await ask(both)
-    assert (len(hung.requests), len(well.requests)) == (1, 4)
+    assert (len(hung.requests), len(well.requests)) == (1 + asked_again, 4 - asked_again)
 
 
 async def test_the_deadline_holds_to_the_end_of_the_answer(service: Start, endpoint: Callable[..., Endpoint]) -> None:
