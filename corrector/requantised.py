@@ -4,39 +4,65 @@ Most forms save memory, and are unpacked at each use; a prompt is read two to th
 a smaller form nothing is lost but a rounding to 8 bits.
 """
 
+import contextlib
+import hashlib
 import os
-import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 FOLDER = "metaaligner"
+ENDS = 1 << 20  # bytes of a file's head and tail that tell it from every other
+ABANDONED_S = 3600.0
 
 
 def requantised(source: Path, fallback: Path) -> Path:
     """The file in the user's cache, made if it is not there; in `fallback`, where the cache cannot be written."""
-    status = source.stat()
-    name = f"{source.stem}.{status.st_size}-{int(status.st_mtime)}.Q8_0.gguf"
-    for folder in (_cache(), fallback):
-        if (folder / name).is_file():
-            return folder / name
+    name = f"{source.stem}.{_digest(source)}.Q8_0.gguf"
+    failures = []
+    for folder in (*_cache(), fallback):
+        made = folder / f"{name}.{os.getpid()}.part"
         try:
+            if (folder / name).is_file():
+                return folder / name
             folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=folder, suffix=".gguf", delete=False) as file:
-                made = Path(file.name)
-        except OSError:
-            continue
-        try:
+            _sweep(folder)
+            print(f"storing {source.name} as Q8_0", flush=True)
             _store(source, made)
             made.replace(folder / name)  # whole or not at all, also for another engine that does the same
-        finally:
-            made.unlink(missing_ok=True)
-        return folder / name
-    raise OSError(f"no folder to keep {name} in: neither {_cache()} nor {fallback}")
+        except OSError as error:
+            failures.append(f"{folder}: {error.strerror or error}")
+            with contextlib.suppress(OSError):
+                made.unlink(missing_ok=True)
+        else:
+            return folder / name
+    raise OSError(f"no folder to keep {name} in: {'; '.join(failures)}")
 
 
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME")
-    return (Path(home) if home else Path("~/.cache").expanduser()) / FOLDER
+def _digest(source: Path) -> str:
+    size = source.stat().st_size
+    with source.open("rb") as file:
+        told = hashlib.sha256(f"{size}:".encode() + file.read(ENDS))
+        file.seek(max(0, size - ENDS))
+        told.update(file.read())
+    return told.hexdigest()[:16]
+
+
+def _cache() -> list[Path]:
+    if home := os.environ.get("XDG_CACHE_HOME"):
+        return [Path(home) / FOLDER]
+    try:
+        return [Path.home() / ".cache" / FOLDER]
+    except RuntimeError:  # nobody's
+        return []
+
+
+def _sweep(folder: Path) -> None:
+    """What somebody who was killed has left half written."""
+    for part in folder.glob("*.part"):
+        with contextlib.suppress(OSError):
+            if time.time() - part.stat().st_mtime > ABANDONED_S:
+                part.unlink()
 
 
 def _store(source: Path, target: Path) -> None:

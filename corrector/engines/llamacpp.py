@@ -37,6 +37,7 @@ class Options(EngineOptions):
     draft_lookup: Annotated[int, Field(ge=1, le=32)] = 4  # so many tokens as the last ones are looked for
     draft_length: Annotated[int, Field(ge=1, le=64)] = 16  # and so many of what followed them are proposed
     max_tokens: Annotated[int, Field(ge=1)] = 1024  # of an answer whose request names no limit: small models may loop
+    start_timeout_s: Annotated[float, Field(gt=0)] = 120.0
 
     @field_validator("weights")
     @classmethod
@@ -57,7 +58,8 @@ class Options(EngineOptions):
 
 
 def launch(options: Options, socket: Path) -> Launch | None:
-    return Launch((sys.executable, "-m", "corrector.engines.llamacpp", options.model_dump_json(), str(socket)))
+    argv = (sys.executable, "-m", "corrector.engines.llamacpp", options.model_dump_json(), str(socket))
+    return Launch(argv, start_timeout_s=options.start_timeout_s, progress=progress)
 
 
 def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
@@ -66,6 +68,10 @@ def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
 
 def api_key(options: Options) -> str | None:
     return None
+
+
+def progress(line: str) -> str | None:
+    return line if line.startswith("storing ") else None
 
 
 def model_path(model: str) -> Path:

@@ -78,7 +78,7 @@ def test_a_word_may_be_the_name_no(tmp_path: Path) -> None:
         (OBJECTIVES.replace("kids: [harmlessness, humour]", "kids: harmlessness"), 8, "must be a list"),
         (OBJECTIVES.replace("allow_off", "alow_off"), 10, "unknown key 'alow_off' in tenants.public; did you mean"),
         (OBJECTIVES.replace("objectives: default", "objectives: defalt"), 10, "set 'defalt'; did you mean 'default'?"),
-        (OBJECTIVES.replace("allow_off: true", "mode: of"), 10, "mode: input should be 'full', 'segment', 'shadow' or 'off'"),
+        (OBJECTIVES.replace("allow_off: true", "mode: of"), 10, "should be 'full', 'segment', 'shadow' or 'off'"),
         (OBJECTIVES.replace("allow_off: true", "required: [humor]"), 10, "set 'humor'; did you mean 'humour'?"),
         (OBJECTIVES.replace("allow_off: true", "required: [humour], mode: off"), 10, "must have `mode: full`"),
         (OBJECTIVES.replace("allow_off: true", "policies: [mm]"), 10, "unknown policy 'mm'"),

@@ -1,5 +1,7 @@
 """Weights stored anew: the same numbers up to 8 bits, made once, and whole or not at all."""
 
+import os
+import time
 from pathlib import Path
 
 import gguf
@@ -64,3 +66,42 @@ def test_where_the_cache_cannot_be_written_it_is_made_elsewhere(
     assert requantised(model_path(PACKAGED), tmp_path / "run").parent == tmp_path / "run"
     with pytest.raises(OSError, match="no folder to keep"):
         requantised(model_path(PACKAGED), blocked / "below")
+
+
+def test_two_files_of_one_name_are_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of one size and one date, as archives make them."""
+    monkeypatch.setattr("corrector.requantised._store", lambda source, made: made.write_bytes(source.read_bytes()))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    made = []
+    for folder, content in (("a", b"x" * 5_000_000), ("b", b"x" * 4_999_999 + b"y")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "model.gguf").write_bytes(content)
+        os.utime(tmp_path / folder / "model.gguf", (1, 1))
+        made.append(requantised(tmp_path / folder / "model.gguf", tmp_path))
+    assert made[0] != made[1]
+
+
+def test_what_was_left_half_written_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corrector.requantised._store", lambda source, made: made.write_bytes(b"stored"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / "metaaligner"
+    folder.mkdir(parents=True)
+    for name, age in (("old.part", 7200), ("another-at-work.part", 5)):
+        (folder / name).touch()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    made = requantised(tmp_path / "model.gguf", tmp_path)
+    assert {one.name for one in folder.iterdir()} == {"another-at-work.part", made.name}
+
+
+def test_a_full_disk_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(source: Path, made: Path) -> None:
+        made.write_bytes(b"half")
+        if "cache" in str(made):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("corrector.requantised._store", full)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    assert requantised(tmp_path / "model.gguf", tmp_path / "run").parent == tmp_path / "run"
+    assert not list((tmp_path / "cache").rglob("*.part"))
