@@ -36,7 +36,6 @@ from wire.errors import Unreachable
 Asked = tuple[str, dict[str, Any]]  # path and body
 
 MODEL, ADAPTER = "smollm2-135m-instruct", "smollm2-135m-editor"
-EMBEDDED = json.dumps({"kind": "llamacpp", "model": MODEL, "adapter": ADAPTER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,12 +167,11 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{' --- |' * len(COLUMNS)}"
 
 
 def ours(
-    text: str, shipped: CorrectorSpec, rows: Sequence[batch.Row], asked: Sequence[Asked],
+    spec: CorrectorSpec, rows: Sequence[batch.Row], asked: Sequence[Asked],
     aims: tuple[Objective, ...], in_flight: int | None,
 ) -> tuple[str, list[Ran]]:  # fmt: skip
-    """Both ways by the engine with these options, and what to call it."""
-    options = engines.load(json.loads(text)["kind"]).Options.model_validate_json(text)
-    spec = batch.alone(shipped.model_copy(update={"engine": options}))
+    """Both ways by this engine, and what to call it."""
+    spec, options = batch.alone(spec), spec.engine
     many = in_flight or batch.places(spec.engine)
     ways = (
         partial(plain, model=options.model or "c", asked=asked, in_flight=many),
@@ -191,7 +189,7 @@ def papers(asked: Sequence[Asked], folder: Path) -> Ran:
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--rows", "count", default=32, show_default=True)
-@click.option("--engine", "given", multiple=True, default=(EMBEDDED,), show_default=True, help="Options, in JSON.")
+@click.option("--engine", "given", multiple=True, help="Options, in JSON; default: the shipped corrector's.")
 @click.option("--in-flight", type=int, help="Default: the command's own.")
 @click.option("--paper/--no-paper", default=True, show_default=True, help="Measure the paper's way too.")
 @click.option("--out", default=Path("build/bench"), show_default=True, type=click.Path(path_type=Path))
@@ -207,7 +205,9 @@ def main(
     once = [some[0] for some in asked if len(some) == 1]
     what = f"{machine()}; {len(rows)} rows, {sum(len(row['answer'].split()) for row in rows)} words"
     click.echo(f"{what}\n", err=True)
-    ran = dict(ours(text, shipped, rows, once, aims, in_flight) for text in given)
+    measured = [engines.load(json.loads(text)["kind"]).Options.model_validate_json(text) for text in given]
+    specs = [shipped.model_copy(update={"engine": options}) for options in measured] or [shipped]
+    ran = dict(ours(spec, rows, once, aims, in_flight) for spec in specs)
     theirs = papers(once, out / "model") if paper else None
     if theirs is not None:
         ran = {"transformers generate": [theirs], **ran}
