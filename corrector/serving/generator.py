@@ -1,6 +1,7 @@
 """Requests to rows: their text to tokens, by the model's tokenizer, and their wishes to limits that can be kept."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,9 @@ class Generator:
 
         if not self._tokenizer.chat_template:
             raise Refused(f"{self.name} has no chat template: it completes texts, at /v1/completions", "messages")
+        # Variables of the template may be set; what the tokenizer itself is told, such as another template, may not.
+        if ours := sorted(variables.keys() & inspect.signature(self._tokenizer.apply_chat_template).parameters):
+            raise Refused(f"chat_template_kwargs: {ours[0]} is not for a request to set", "chat_template_kwargs")
         try:
             text = self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, **variables
