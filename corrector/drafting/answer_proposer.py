@@ -19,7 +19,8 @@ NEAR = 48  # tokens: one that was left out reaches no further
 MARKER = 3  # tokens before an answer tell where it begins
 CERTAIN = 16  # tokens in step with the prompt tell where the answer began
 TAIL = 16  # tokens by which a request is known again
-MOST = 1024  # requests remembered
+MOST = 1024  # names of requests remembered
+ALIKE = 16  # requests remembered under one name: those that ended leave theirs behind, and the same ones may come again
 
 
 class Pointer:
@@ -130,7 +131,9 @@ class AnswerProposer:
             pointer.advance(sampled)
             if known is None and pointer.began is not None:
                 self._markers.learn(pointer.source, pointer.began)
-            self._pointers.setdefault(_name(token_ids_cpu[row], size), []).append(pointer)
+            same = self._pointers.setdefault(_name(token_ids_cpu[row], size), [])
+            same.append(pointer)
+            del same[:-ALIKE]
             drafts.append(list(pointer.draft(min(self._longest, self._room - size - 1))))
         while len(self._pointers) > MOST:
             del self._pointers[next(iter(self._pointers))]

@@ -7,7 +7,7 @@ import numpy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrector.drafting.answer_proposer import MARKER, AnswerProposer, Markers, Pointer
+from corrector.drafting.answer_proposer import ALIKE, MARKER, AnswerProposer, Markers, Pointer
 
 LONGEST = 16
 BEFORE, AFTER = [900, 901, 902, 903], [904, 905]  # a template around the answer
@@ -108,6 +108,14 @@ def test_it_knows_its_requests_again_whatever_row_they_are_in() -> None:
     targets += [Target([*BEFORE, *ANSWER, *AFTER], ANSWER) for _ in range(3)]
     together(made, targets)
     assert all(target.steps == -(-(len(target.tokens) - len(ANSWER) - 7) // (LONGEST + 1)) for target in targets)
+
+
+def test_the_same_request_again_and_again_leaves_little_behind() -> None:
+    made = taught()
+    for _ in range(3 * ALIKE):
+        together(made, [Target([*BEFORE, *ANSWER[:40], *AFTER], ANSWER[:40])])
+    assert max(map(len, made._pointers.values())) <= ALIKE
+    assert steps(made, ANSWER, ANSWER) == -(-(len(ANSWER) - 1) // (LONGEST + 1))
 
 
 def test_no_draft_before_the_prompt_is_whole_or_beyond_the_models_room() -> None:
