@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -86,6 +86,9 @@ build/peers/installed: bench/peers-constraints.txt
 # Tokens a second of real corrections, by how their drafts are proposed.
 bench-drafting: dev
 	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz
+
+bench-drafting-vllm: dev build/vllm/installed
+	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz --in-flight 1 --in-flight 8 --in-flight 32 --setting vllm:ngram:16 --setting vllm:answer:16
 
 # How fast the embedded model reads and writes, by how its weights are stored.
 bench-reading: dev

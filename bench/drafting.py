@@ -1,9 +1,9 @@
 """`make bench-drafting`: tokens a second of real corrections, with each kind of drafting from the prompt, and without.
 
-The shipped corrector over real answers, as the gateway asks it, gate and all. Answers that it changes (on llama.cpp) and
-those that it leaves as they are stand in rows of their own. Every setting runs in turn, twice, and the faster of the
-two counts: read the ratio to `none` of the same engine. Drafts never change what a greedy engine says but by its
-rounding: the last column counts the corrections that came out otherwise.
+The shipped corrector over real answers, as the gateway asks it, gate and all. Those that it changes (on llama.cpp) and
+those that it leaves as they are have rows of their own. Every setting runs in turn, twice, and the faster of the two
+counts: read the ratio to `none` of the same engine. Drafts never change what a greedy engine says but by its rounding:
+the last column counts the corrections that came out otherwise.
 """
 
 import asyncio
