@@ -6,7 +6,8 @@ The corrector is the one of policies.yaml, its engine started by each actor for 
 it, llamacpp on its cores) or a URL. A row comes out as from `metaaligner align`, byte for byte: rows travel as lines of
 JSON, since Arrow's tables would turn 1 into 1.0 and dates into something else. The output is a folder of parts, named
 after the file and the rows in it, each there when it is whole; they sort, and one after the other they are the
-command's output. Stopped and started again, what has its part is not done again.
+command's output. Stopped and started again, what has its part is not done again; `job.json` in the folder says of
+which files and objectives it is, and nothing else is put there.
 
 Every machine must see the same paths (a shared folder, or `s3://` and the like for the output), and have this package.
 """
@@ -99,17 +100,28 @@ def _say(event: str, **told: object) -> None:
     print(f"{event}: " + ", ".join(f"{key} {value}" for key, value in told.items()))
 
 
-def begin(output: str, job: dict[str, Any]) -> None:
+def job(files: tuple[Path, ...], rows: int, corrector: str, aims: tuple[Objective, ...]) -> dict[str, Any]:
+    """What makes a part what it is: a file that has grown, or another one of the same name, is another job."""
+    stats = [(str(path.resolve()), path.stat()) for path in files]
+    return {
+        "rows": rows,
+        "corrector": corrector,
+        "objectives": {aim.key: aim.description for aim in aims},
+        "files": {path: {"bytes": stat.st_size, "changed_ns": stat.st_mtime_ns} for path, stat in sorted(stats)},
+    }
+
+
+def begin(output: str, asked: dict[str, Any]) -> None:
     """The folder, with a note of what it is of. Raises `UsageError` for one that is of something else."""
     system, folder = fs.FileSystem.from_uri(output)
     system.create_dir(folder, recursive=True)
     note = f"{folder}/job.json"
     if system.get_file_info(note).type == fs.FileType.NotFound:
         with system.open_output_stream(note) as file:
-            file.write(dumps(job))
+            file.write(dumps(asked))
     else:
         with system.open_input_stream(note) as file:
-            if (before := loads(file.read())) != job:
+            if (before := loads(file.read())) != asked:
                 raise click.UsageError(f"{output} was begun with {dumps(before).decode()}")
 
 
@@ -139,7 +151,7 @@ def main(
     name, aims = choose(config, corrector), aims_of(config, names, ())
     spec = batch.alone(config.correctors[name], int(max(1, cpus)))
     output = output if "://" in output else str(Path(output).absolute())
-    begin(output, {"rows": rows, "corrector": name, "objectives": [aim.key for aim in aims]})
+    begin(output, job(files, rows, name, aims))
     ray.init(address=address)
     ray.data.DataContext.get_current().target_max_block_size = 1  # each part goes to whoever is free
     pool = ray.data.ActorPoolStrategy(

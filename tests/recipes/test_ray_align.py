@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from aiohttp import web
 
+from corrector.objectives import Objective
 from tests.conftest import OBJECTIVES, ROOT, correcting
 from tests.gateway.conftest import Start
 
@@ -107,3 +109,25 @@ async def test_a_folder_of_another_job_is_not_gone_on_with(service: Start, tmp_p
     code, said = await ran(tmp_path, *RECIPE, "in.jsonl", "--output", "parts", "--rows", "5")
     assert code == 2 or code == 1
     assert 'was begun with {"rows":5,"corrector":"c","objectives":["humour"]}' in said
+
+
+@pytest.mark.parametrize("other", ["a file that has grown", "a file of the same name", "an objective said otherwise"])
+def test_a_job_is_gone_on_with_only_as_it_was(tmp_path: Path, other: str) -> None:
+    from recipes.ray_align import begin, job
+
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "in.jsonl").write_text(json.dumps(ROWS[0]) + "\n")
+    source, output = tmp_path / "one" / "in.jsonl", str(tmp_path / "parts")
+    said = Objective(key="h", name="Humour", description="The response should be funny")
+    begin(output, job((source,), 5, "c", (said,)))
+    begin(output, job((source,), 5, "c", (said,)))
+    if other == "a file that has grown":
+        with source.open("a") as file:
+            file.write(json.dumps(ROWS[1]) + "\n")
+    elif other == "a file of the same name":
+        source = tmp_path / "two" / "in.jsonl"
+    else:
+        said = said.model_copy(update={"description": "The response should be dry"})
+    with pytest.raises(click.UsageError, match="was begun with"):
+        begin(output, job((source,), 5, "c", (said,)))
