@@ -107,7 +107,7 @@ bench-batch: dev
 	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
 
 # docs/performance.md, of all of them. An hour and a half on two cores; an idle machine, or the numbers are noise.
-performance: bench-peers bench-workers bench-reading bench-drafting bench-overlap bench-segments bench-batch page
+performance: bench-peers bench-workers bench-reading bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch page
 
 page: dev
 	$(BIN)/python -m bench.page

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import re
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import Any
 import aiohttp
 import click
 
-from bench import machine
+from bench import Table, machine
 from bench.weights import ADAPTER, MODEL, folders
 from corrector import engines
 from corrector.correction import Task
@@ -74,7 +73,7 @@ def options(setting: str, threads: int, executable: str) -> EngineOptions:
     given: dict[str, Any] = {"kind": kind, "drafting": drafting, "threads": threads, "parallel": 8, "context": 4096}
     given |= dict(zip(("draft_length", "draft_lookup"), reversed(sizes), strict=False))
     if kind == "llamacpp":
-        given |= {"model": MODEL, "adapter": ADAPTER, "context": 8192}
+        given |= {"model": MODEL, "adapter": ADAPTER, "context": 8192, "weights": "q8_0"}
     else:
         model, adapter = folders()
         given |= {"model": str(model), "adapter": str(adapter), "executable": executable}
@@ -185,9 +184,11 @@ def main(
     made = {setting: options(setting, threads, executable) for setting in with_plain(settings)}
     groups = asyncio.run(grouped(options("none", threads, executable), drafts(files, each, Skipped())))
     counts = " and ".join(f"{len(some)} {group}" for group, some in groups.items())
-    print(f"{machine()}, {threads} threads; answers: {counts}\n")
-    print("| drafting | answers | in flight | tokens/s | to none | tokens a step | came out otherwise |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    table = Table("drafting-vllm" if any(engine.kind == "vllm" for engine in made.values()) else "drafting")
+    table.say(f"{machine()}, {threads} threads; answers: {counts}.")
+    table.say()
+    table.say("| drafting | answers | in flight | tokens/s | to none | tokens a step | came out otherwise |")
+    table.say("| --- | --- | --- | --- | --- | --- | --- |")
     plain: dict[tuple[str, int, str], Ran] = {}
     for setting, engine in made.items():
         for (many, group), ran in asyncio.run(measured(engine, groups, in_flight, rounds)).items():
@@ -195,8 +196,7 @@ def main(
             speed, ratio = ran.tokens / ran.seconds, ran.tokens / ran.seconds / (none.tokens / none.seconds)
             other = sum(ours != theirs for ours, theirs in zip(ran.texts, none.texts, strict=True))
             a_step = f"{ran.a_step:.1f}" if ran.a_step else "-"
-            print(f"| {setting} | {group} | {many} | {speed:.0f} | {ratio:.2f} | {a_step} | {other} |")
-            sys.stdout.flush()
+            table.say(f"| {setting} | {group} | {many} | {speed:.0f} | {ratio:.2f} | {a_step} | {other} |")
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ ROOT = Path(__file__).parent
 
 def filled(words: str, results: Path) -> str:
     def table(mark: re.Match[str]) -> str:
-        name, command = mark[1], f"make bench-{mark[1].partition('.')[0]}"
+        name, command = mark[1], f"make bench-{mark[1]}"
         path = results / f"{name}.md"
         told = path.read_text().strip() if path.is_file() else f"*Not measured yet: `{command}`.*"
         return f"`{command}`: {told}"
 
-    return re.sub(r"\{\{([a-z.]+)\}\}", table, words)
+    return re.sub(r"\{\{([a-z-]+)\}\}", table, words)
 
 
 def plot(results: Path, picture: Path) -> None:
