@@ -10,6 +10,10 @@ from corrector.serving.row import Row
 
 class Alone:
     def __init__(self, model: Any) -> None:
+        from transformers import GenerationConfig
+
+        # A checkpoint may ask for a penalty or a way to sample: what a request says is all that counts here.
+        model.generation_config = GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
         self._model = model
 
     def step(self, rows: Sequence[Row]) -> None:
