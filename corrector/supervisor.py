@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -34,6 +34,7 @@ class _Child:
     launch: Launch
     socket: Path
     probe: Endpoint
+    output: Output = field(default_factory=Output)
     task: asyncio.Task[None] | None = None
     process: asyncio.subprocess.Process | None = None
 
@@ -83,6 +84,7 @@ class Supervisor:
         deadline = time.monotonic() + child.launch.start_timeout_s
         while time.monotonic() < deadline:
             if child.socket.exists() and await child.probe.reachable():
+                child.output.ready()
                 return True
             await asyncio.sleep(0.02)
         self._log("engine.not_ready", engine=child.name, waited_s=child.launch.start_timeout_s)
@@ -102,8 +104,8 @@ class Supervisor:
                 env={**os.environ, **child.launch.env},
                 start_new_session=True,
             )
-            output = Output()
-            reading = asyncio.create_task(self._follow(child, output))
+            child.output = Output()
+            reading = asyncio.create_task(self._follow(child))
             probe = asyncio.create_task(self._kill_if_silent(child))
             try:
                 code = await _ended(child.process)
@@ -116,16 +118,18 @@ class Supervisor:
             reading.cancel()
             _close(child.process)
             child.process = None  # all of it is gone, and its id may soon be another's
-            self._log("engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=output.cause())
+            self._log(
+                "engine.died", engine=child.name, code=code, restart_in_s=round(backoff, 1), said=child.output.cause()
+            )
             await asyncio.sleep(backoff)
             backoff = min(LONGEST_BACKOFF_S, backoff * 2)
 
-    async def _follow(self, child: _Child, output: Output) -> None:
+    async def _follow(self, child: _Child) -> None:
         """Read what the engine says, to its end; what is worth telling goes to the log, in the words of its kind."""
         assert child.process is not None
         assert child.process.stdout is not None
         while chunk := await child.process.stdout.read(65536):
-            for line in output.feed(chunk):
+            for line in child.output.feed(chunk):
                 if (words := child.launch.progress(line)) is not None:
                     self._news("engine.starting", engine=child.name, said=words)
 

@@ -61,6 +61,24 @@ def test_a_last_line_that_is_not_whole_counts() -> None:
     assert output.cause() == "KeyError: 'tw"
 
 
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("slot 0: prompt 'my secret'", ""),
+        ("llama: error: cannot read 'my secret'", ""),
+        (f"{CORE}ValueError: the prompt 'my secret' is too long\nwell again", "ValueError"),
+        (f"{CORE}torch.OutOfMemoryError: CUDA\n{API}RuntimeError: dead. See stack trace", "torch.OutOfMemoryError"),
+        ("KeyError: 'my secre", "KeyError"),
+    ],
+)
+def test_nothing_that_a_user_wrote_is_a_cause(said: str, cause: str) -> None:
+    output = Output()
+    list(output.feed(b"OSError: of the start\n"))
+    output.ready()
+    list(output.feed(said.encode() + (b"" if said.startswith("KeyError") else b"\n")))
+    assert output.cause() == cause
+
+
 def test_a_progress_bar_is_lines() -> None:
     assert list(Output().feed(b"\r  0%\r 50%\r100%\n\n")) == ["  0%", " 50%", "100%"]
 

@@ -20,6 +20,7 @@ from tests.gateway.conftest import soon
 ENGINE = """
 import asyncio, subprocess, sys
 from aiohttp import web
+print("one secret", flush=True)
 subprocess.Popen([*sys.argv[2:], "sleep", "30"])
 async def main():
     runner = web.AppRunner(web.Application())
@@ -63,7 +64,7 @@ async def test_what_it_leaves_behind_keeps_nobody_waiting(
             break
         await asyncio.sleep(0.5)
     (died,) = [one for one in told if one["event"] == "engine.died"]
-    assert died["code"] == -signal.SIGKILL
+    assert (died["code"], died["said"]) == (-signal.SIGKILL, "")
     assert await made.ensure([EngineOptions(kind="leaving")])
     await soon(lambda: pid not in made.pids().values())
 
