@@ -27,7 +27,7 @@ from wire.codec import dumps, loads
 
 Row = dict[str, Any]
 
-AHEAD = 8  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
+AHEAD = 4  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
 PARALLEL = 16  # answers at once of an engine on this machine: `make bench-batch`
 AT_ONCE = 64  # and of one that does not say how many, such as a URL
 
@@ -106,7 +106,11 @@ async def run(
 async def in_order(
     rows: Iterable[Row], work: Callable[[Row], Awaitable[Correction]], in_flight: int
 ) -> AsyncGenerator[tuple[Row, Correction], None]:
-    """Every row with what became of it. Rows are read as there is room for them: `AHEAD` times `in_flight` are held."""
+    """Every row with what became of it. Rows are read as there is room for them: `AHEAD` times `in_flight` are held.
+
+    A failure ends it where its row would have come: what was done of the rows behind that one is lost, and done again
+    by the next run.
+    """
     waiting: deque[tuple[Row, asyncio.Task[Correction]]] = deque()
     free = asyncio.Semaphore(in_flight)
     left = iter(rows)

@@ -120,8 +120,8 @@ async def test_a_slow_row_keeps_no_place_empty(service: Start, tmp_path: Path) -
         return await correcting(str.upper)(request, body)
 
     source, target = write(tmp_path / "in.jsonl", ROWS), tmp_path / "out.jsonl"
-    assert len(ROWS) <= AHEAD * 4
-    await corrected(service, source, target, first_waits)
+    assert len(ROWS) <= AHEAD * 5
+    await corrected(service, source, target, first_waits, in_flight=5)
     assert answered == len(ROWS)
     assert [row["id"] for row in load(target)] == list(range(20))
 
