@@ -88,9 +88,10 @@ def as_text(prompt: Prompt) -> str:
 async def _unstreamed(opened: Opened) -> AsyncIterator[list[dict[str, object]]]:
     """Some servers answer in one piece whatever they are asked."""
     try:
-        yield [loads(await opened.read())]
+        answer = loads(await opened.read())
     except ValueError:
         raise Malformed(f"{opened.name} did not answer in JSON") from None
+    yield [_object(answer, opened.name)]
 
 
 def _take(event: dict[str, object], usage: Usage, name: str) -> str:
@@ -102,10 +103,16 @@ def _take(event: dict[str, object], usage: Usage, name: str) -> str:
         usage.prompt_tokens += int(spent.get("prompt_tokens") or 0)
         usage.completion_tokens += int(spent.get("completion_tokens") or 0)
     choices = event.get("choices")
-    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+    if not isinstance(choices, list) or not choices:
         return ""
-    choice = choices[0]
+    choice = _object(choices[0], name)
     usage.finish_reason = choice.get("finish_reason") or usage.finish_reason
-    message = choice.get("delta") or choice.get("message") or {}
+    message = _object(choice.get("delta") or choice.get("message") or {}, name)
     text = choice.get("text") or message.get("content") or ""
     return text if isinstance(text, str) else ""
+
+
+def _object(value: object, name: str) -> Json:
+    if not isinstance(value, dict):
+        raise Malformed(f"{name} did not answer as OpenAI's API does")
+    return value
