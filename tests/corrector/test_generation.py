@@ -1,0 +1,33 @@
+"""What an engine answers, read as it comes: also by one that does not keep to the API."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from corrector.generation import Usage, generate, request
+from tests.conftest import Handler, Service, streaming
+from wire import sse
+from wire.codec import dumps
+from wire.endpoint import Endpoint
+from wire.errors import Malformed
+
+Start = Callable[[Handler], Awaitable[Service]]
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+@pytest.mark.parametrize("said", [{"choices": [{"delta": "hello"}]}, {"choices": ["hello"]}, [1, 2]])
+async def test_an_answer_of_another_shape_is_malformed(service: Start, said: Any, streamed: bool) -> None:
+    async def odd(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if streamed:
+            return await streaming(request, [b"data: " + dumps(said) + b"\n\n", sse.DONE])
+        return web.json_response(said)
+
+    endpoint = Endpoint("c", [(await service(odd)).url])
+    try:
+        with pytest.raises(Malformed):
+            async for _ in generate(endpoint, request("m", "x", 10), 5.0, Usage()):
+                pass
+    finally:
+        await endpoint.aclose()
