@@ -31,7 +31,7 @@ from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
 from wire.errors import Dropped, Rejected, WireError
-from wire.streams import all_of
+from wire.streams import all_of, closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
@@ -140,11 +140,9 @@ class Pipeline:
             yield error_event(error, record)
             return
         assert answer.stream is not None, "a stream was asked for"
-        try:
-            async for chunk in answer.stream:
+        async with closing(answer.stream) as stream:
+            async for chunk in stream:
                 yield chunk
-        finally:
-            await answer.stream.aclose()
 
     async def _answer(
         self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
@@ -197,9 +195,10 @@ class Pipeline:
         """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
         thinking: dict[int, ThinkingSplit] = {}
         try:
-            async for event in replies.events(reply, request, record):
-                held.take(event)
-                yield sse.encode(_told(event, todo, record, thinking))
+            async with closing(replies.events(reply, request, record)) as events:
+                async for event in events:
+                    held.take(event)
+                    yield sse.encode(_told(event, todo, record, thinking))
             if not held.ended:
                 raise Dropped("the policy's stream ended before its answer did")
             yield sse.DONE
@@ -228,8 +227,9 @@ class Pipeline:
         self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
-        async for chunk in self._relay_told(reply, todo, request, record, held):
-            yield chunk
+        async with closing(self._relay_told(reply, todo, request, record, held)) as chunks:
+            async for chunk in chunks:
+                yield chunk
         if record.error is None:
             self._correct_in_shadow([choice.text for choice in held.choices.values()], snapshot, todo, request, record)
 
@@ -306,14 +306,19 @@ class Pipeline:
         told: list[Correction] = []
         correct = corrections.by_segments if todo.mode == "segment" else corrections.as_a_whole
         try:
-            async for chunk in correct(self._hold(held, reply, todo, request, record), held, todo, corrector, request):
-                if isinstance(chunk, Spoken):
-                    told.append(chunk.correction)
-                    report.note(record, told)
-                    align = report.align(todo, record, [chunk.correction], [chunk.draft])
-                    yield sse.encode({**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align})
-                else:
-                    yield sse.encode(chunk)
+            async with (
+                closing(self._hold(held, reply, todo, request, record)) as taken,
+                closing(correct(taken, held, todo, corrector, request)) as chunks,
+            ):
+                async for chunk in chunks:
+                    if isinstance(chunk, Spoken):
+                        told.append(chunk.correction)
+                        report.note(record, told)
+                        align = report.align(todo, record, [chunk.correction], [chunk.draft])
+                        end = {**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align}
+                        yield sse.encode(end)
+                    else:
+                        yield sse.encode(chunk)
             for event in held.usage_events:
                 yield sse.encode(event)
             yield sse.DONE
@@ -329,10 +334,11 @@ class Pipeline:
         self, held: HeldStream, reply: Reply, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncIterator[Json | None]:
         """Of each of the policy's chunks what may pass at once; `held` has its text. Raises `WireError`."""
-        async for event in replies.events(reply, request, record):
-            yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
-            if record.ahead is not None and todo.mode == "full" and record.ahead.due and 0 in held.choices:
-                record.ahead.grow(corrections.draft_of(held.choices[0].text, todo)[1])
+        async with closing(replies.events(reply, request, record)) as events:
+            async for event in events:
+                yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
+                if record.ahead is not None and todo.mode == "full" and record.ahead.due and 0 in held.choices:
+                    record.ahead.grow(corrections.draft_of(held.choices[0].text, todo)[1])
         record.policy_s = record.since()
         if record.ahead is not None and todo.mode == "full":
             await record.ahead.finish()

@@ -37,17 +37,29 @@ async def kept_alive(write: Write, beat: bytes, every_s: float) -> AsyncIterator
         await _ended([beating])
 
 
+@asynccontextmanager
+async def closing(source: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
+    """As `contextlib.aclosing`, of what may be closed: a generator left where it is goes on until it is collected."""
+    try:
+        yield source
+    finally:
+        if isinstance(source, AsyncGenerator):
+            await source.aclose()
+
+
 async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
     """Items of all sources as they come. One source is passed through; the first failure ends all."""
     if len(sources) == 1:
-        async for item in sources[0]:
-            yield item
+        async with closing(sources[0]) as source:
+            async for item in source:
+                yield item
         return
     merging = Merging()
     for source in sources:
         merging.add(source)
-    async for item in merging.items():
-        yield item
+    async with closing(merging.items()) as items:
+        async for item in items:
+            yield item
 
 
 class Merging:
@@ -77,8 +89,9 @@ class Merging:
 
     async def _feed(self, source: AsyncIterator[Any]) -> None:
         try:
-            async for item in source:
-                await self._queue.put(("item", item))
+            async with closing(source):
+                async for item in source:
+                    await self._queue.put(("item", item))
             await self._queue.put(("end", None))
         except Exception as error:  # whatever it is, who waits for the queue must hear of it
             await self._queue.put(("error", error))

@@ -85,6 +85,26 @@ async def test_the_first_failure_ends_all_merged_streams() -> None:
     assert ended == [True]
 
 
+@pytest.mark.parametrize("beside", [0, 1], ids=["alone", "merged"])
+async def test_what_is_closed_goes_on_nowhere(beside: int) -> None:
+    """A source that stands at one of its items is ended before the close returns, not when it is collected."""
+    ended = []
+
+    async def endless() -> AsyncIterator[str]:
+        try:
+            while True:
+                yield "x"  # until nobody takes more, and it stands here
+        finally:
+            ended.append(True)
+
+    sources = [endless() for _ in range(1 + beside)]
+    items = merged(sources)
+    assert await anext(items) == "x"
+    await asyncio.sleep(0)
+    await items.aclose()
+    assert ended == [True] * len(sources)
+
+
 async def test_all_of_several_ends_with_the_first_failure() -> None:
     ended = []
 
