@@ -78,7 +78,6 @@ def options(setting: str, threads: int, executable: str) -> EngineOptions:
         model, adapter = folders()
         given |= {"model": str(model), "adapter": str(adapter), "executable": executable}
     given["options"] = {"max_num_seqs": 32, "kv_cache_memory_bytes": 4_000_000_000}
-    given["env"] = {"VLLM_CPU_OMP_THREADS_BIND": f"0-{threads - 1}"}
     made = engines.load(kind).Options
     return made.model_validate({name: value for name, value in given.items() if name in made.model_fields})
 

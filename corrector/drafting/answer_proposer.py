@@ -116,6 +116,9 @@ class AnswerProposer:
         self._markers = Markers()
         self._pointers: dict[tuple[int, ...], list[Pointer]] = {}
 
+    def load_model(self, *_: Any) -> None:
+        """vLLM on a CPU asks for it; there is nothing to load."""
+
     def propose(
         self, sampled_token_ids: list[list[int]], num_tokens_no_spec: Any, token_ids_cpu: Any, slot_mappings: Any = None
     ) -> list[list[int]]:

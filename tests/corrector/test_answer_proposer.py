@@ -124,6 +124,13 @@ def test_no_draft_before_the_prompt_is_whole_or_beyond_the_models_room() -> None
     assert made.propose([[], [99]], numpy.array([20, 50]), table) == [[], []]
 
 
+def test_there_is_nothing_to_load() -> None:
+    """vLLM calls it all the same on a CPU, with the model."""
+    made = proposer()
+    made.load_model(object())
+    assert steps(made, ANSWER, ANSWER) > 0
+
+
 def test_a_marker_is_the_last_one_in_the_prompt() -> None:
     markers = Markers()
     markers.learn([1, 2, 3, 4, 5], 4)
