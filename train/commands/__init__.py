@@ -57,8 +57,11 @@ def known_aims(objectives: Path) -> dict[str, Any]:
 def engine_of(model: str, adapter: str | None, base_url: str | None) -> Any:
     """An engine of ours, or one that is served already. Ours runs alone, and may have every core."""
     from corrector.engines import load
+    from corrector.engines.llamacpp import PACKAGED
 
-    ours = {"kind": "llamacpp", "model": model, "adapter": adapter, "threads": len(os.sched_getaffinity(0))}
+    weights = "q8_0" if model in PACKAGED else "stored"  # as the gateway has it
+    ours = {"kind": "llamacpp", "model": model, "adapter": adapter, "weights": weights}
+    ours["threads"] = len(os.sched_getaffinity(0))
     given = {"kind": "endpoint", "model": model, "base_url": base_url} if base_url else ours
     try:
         return load(str(given["kind"])).Options.model_validate(given)
