@@ -60,7 +60,7 @@ def engine_of(model: str, adapter: str | None, base_url: str | None) -> Any:
     from corrector.engines.llamacpp import PACKAGED
 
     weights = "q8_0" if model in PACKAGED else "stored"  # as the gateway has it
-    ours = {"kind": "llamacpp", "model": model, "adapter": adapter, "weights": weights}
+    ours: dict[str, Any] = {"kind": "llamacpp", "model": model, "adapter": adapter, "weights": weights}
     ours["threads"] = len(os.sched_getaffinity(0))
     given = {"kind": "endpoint", "model": model, "base_url": base_url} if base_url else ours
     try:
