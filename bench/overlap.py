@@ -21,9 +21,7 @@ from corrector.objectives import Objective, read
 from corrector.running import CorrectorSpec, running
 from corrector.templates import Turn
 
-WORDS = (
-    "river", "table", "winter", "question", "machine", "garden", "answer", "letter", "number", "window", "paper",
-)  # fmt: skip
+WORDS = ("tea", "cup", "day", "sun", "red", "old", "map", "ten", "box", "sea", "dog")  # of a token each, like prose
 
 
 def text(rng: random.Random, tokens: int) -> str:
