@@ -28,7 +28,7 @@ from wire.codec import dumps, loads
 Row = dict[str, Any]
 
 AHEAD = 4  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
-PARALLEL = 16  # answers at once of an engine on this machine: `make bench-batch`
+PARALLEL = 8  # answers at once of an engine on this machine
 AT_ONCE = 64  # and of one that does not say how many, such as a URL
 
 
