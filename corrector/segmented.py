@@ -82,8 +82,8 @@ class SegmentedDraft:
 
     async def _correct(self, segment: _Segment) -> None:
         async with self._places:
-            task = replace(self._task, context=self._context(segment), draft=segment.draft, segment=True)
             try:
+                task = replace(self._task, context=self._context(segment), draft=segment.draft, segment=True)
                 async with aclosing(self._corrector.correct(task)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Correction):
