@@ -42,8 +42,9 @@ def plot(results: Path, picture: Path) -> None:
         )
     axes.axvline(1.0, color="black", linewidth=0.8)
     axes.set_yticks(range(len(names)), [f"{name} tokens" for name in names])
-    axes.set_xlabel("from the first corrected word to the last, as shares of the policy's time (line: its last token)")
-    axes.legend(frameon=False)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("first to last corrected word, as shares of the policy's time (line: its last token)")
+    axes.legend(frameon=False, loc="lower left")
     figure.tight_layout()
     figure.savefig(picture, dpi=110)
 
