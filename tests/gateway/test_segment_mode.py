@@ -53,8 +53,12 @@ async def until(gw: Gateway, told: str) -> tuple[aiohttp.ClientResponse, list[st
     body = {"model": "m", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
     response = await gw.client.post(f"{gw.url}/v1/chat/completions", json=body, headers=SEGMENT)
     decoder, events = sse.Decoder(), list[str]()
-    while told not in text_of(events):
-        events += [event.data for event in decoder.feed(await response.content.readany())]
+    try:
+        while told not in text_of(events):
+            events += [event.data for event in decoder.feed(await response.content.readany())]
+    except asyncio.CancelledError:
+        response.close()
+        raise
     return response, events
 
 
