@@ -20,7 +20,7 @@ import aiohttp
 import click
 
 from bench import Table, machine
-from bench.weights import ADAPTER, MODEL, folders
+from bench.weights import ADAPTER, MODEL, merged
 from corrector import engines
 from corrector.correction import Task
 from corrector.corrector import Corrector, CorrectorOptions, whole
@@ -66,7 +66,7 @@ class Up:
         return float(found.get("drafts", 0)), float(found.get("accepted_tokens", 0))
 
 
-def options(setting: str, threads: int, executable: str) -> EngineOptions:
+def options(setting: str, threads: int, executable: str, dtype: str) -> EngineOptions:
     """[ENGINE:]KIND, or [ENGINE:]KIND:LOOKUP:LENGTH such as `ngram_map_k:4:16`; `vllm:answer:16` has a length only."""
     kind, _, rest = setting.partition(":") if setting.split(":")[0] in engines.kinds() else ("llamacpp", "", setting)
     drafting, *sizes = rest.split(":")
@@ -75,9 +75,8 @@ def options(setting: str, threads: int, executable: str) -> EngineOptions:
     if kind == "llamacpp":
         given |= {"model": MODEL, "adapter": ADAPTER, "context": 8192, "weights": "q8_0"}
     else:
-        model, adapter = folders()
-        given |= {"model": str(model), "adapter": str(adapter), "executable": executable}
-    given["options"] = {"max_num_seqs": 32, "kv_cache_memory_bytes": 4_000_000_000}
+        given |= {"model": str(merged()), "executable": executable, "dtype": dtype}
+    given["options"] = {"max_num_seqs": 32, "kv_cache_memory_bytes": 4_000_000_000, "dtype": dtype}
     made = engines.load(kind).Options
     return made.model_validate({name: value for name, value in given.items() if name in made.model_fields})
 
@@ -170,6 +169,7 @@ def with_plain(settings: Sequence[str]) -> list[str]:
 @click.option("--each", default=3, show_default=True, help="Answers of each policy and data set.")
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 @click.option("--executable", default="build/vllm/bin/vllm", show_default=True, help="vLLM, for its settings.")
+@click.option("--dtype", default="float32", show_default=True, help="Elsewhere than on llama.cpp; a GPU has bfloat16.")
 @click.option("--in-flight", multiple=True, type=int, default=(1, 8), show_default=True)
 @click.option("--rounds", default=2, show_default=True)
 @click.option(
@@ -177,11 +177,11 @@ def with_plain(settings: Sequence[str]) -> list[str]:
     show_default=True, help="As ngram_map_k:4:16, or vllm:answer:16.",
 )  # fmt: skip
 def main(
-    files: tuple[Path, ...], each: int, threads: int, executable: str, in_flight: tuple[int, ...], rounds: int,
-    settings: tuple[str, ...],
+    files: tuple[Path, ...], each: int, threads: int, executable: str, dtype: str, in_flight: tuple[int, ...],
+    rounds: int, settings: tuple[str, ...],
 ) -> None:  # fmt: skip
-    made = {setting: options(setting, threads, executable) for setting in with_plain(settings)}
-    groups = asyncio.run(grouped(options("none", threads, executable), drafts(files, each, Skipped())))
+    made = {setting: options(setting, threads, executable, dtype) for setting in with_plain(settings)}
+    groups = asyncio.run(grouped(options("none", threads, executable, dtype), drafts(files, each, Skipped())))
     counts = " and ".join(f"{len(some)} {group}" for group, some in groups.items())
     table = Table("drafting-vllm" if any(engine.kind == "vllm" for engine in made.values()) else "drafting")
     table.say(f"{machine()}, {threads} threads; answers: {counts}.")

@@ -1,4 +1,7 @@
-"""The embedded corrector as folders, for engines that read no GGUF: `python -m bench.weights` makes them, once."""
+"""The embedded corrector as folders, for engines that read no GGUF: `python -m bench.weights` makes them, once.
+
+Base and adapter apart, as tests want them; or merged into one, as measurements do: adapters slow an engine down.
+"""
 
 from pathlib import Path
 
@@ -17,6 +20,16 @@ def folders() -> tuple[Path, Path]:
     if not (adapter / "adapter_config.json").exists():
         from_gguf(model, model_path(ADAPTER), adapter)
     return model.resolve(), adapter.resolve()
+
+
+def merged() -> Path:
+    """The same corrector as one model."""
+    from train.export import merged as merge
+
+    out = CACHE / f"{ADAPTER}-merged"
+    if not (out / "model.safetensors").exists():
+        merge(*folders(), out)
+    return out.resolve()
 
 
 if __name__ == "__main__":
