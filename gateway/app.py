@@ -19,10 +19,11 @@ from gateway.config import ServerOptions
 from gateway.errors import GatewayError
 from gateway.limits import InFlight
 from gateway.pipeline import Pipeline
+from gateway.record import Record
 from gateway.reload import Reloader
 from gateway.surfaces import chat, health, models
 from gateway.surfaces.http import Context, error_body, request_id, unforeseen
-from gateway.telemetry import Metrics, Record
+from gateway.telemetry import Metrics
 
 EXPOSED = (
     "X-Request-Id",

@@ -25,8 +25,9 @@ from gateway.corrections import Spoken
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
 from gateway.plan import Plan
+from gateway.record import Record, first_reason
 from gateway.reload import Snapshot
-from gateway.telemetry import Metrics, Record, first_reason
+from gateway.telemetry import Metrics
 from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 from gateway import exchange, report
 from gateway.errors import from_wire
 from gateway.exchange import ChatRequest, Json
-from gateway.telemetry import Record
+from gateway.record import Record
 from gateway.upstreams import Reply
 from wire.codec import loads
 from wire.errors import Dropped, Malformed, Reported, WireError

@@ -7,7 +7,7 @@ from corrector.correction import Correction
 from gateway.errors import passed_headers
 from gateway.exchange import Json
 from gateway.plan import Plan
-from gateway.telemetry import Record
+from gateway.record import Record
 
 # With several choices, the answer's verdict is the first of these that one of them has.
 _GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")

@@ -17,7 +17,7 @@ HEAVY = ("litellm", "torch", "vllm", "transformers", "xllamacpp")
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
     "cli", "serve", "app", "surfaces", "pipeline", "corrections", "replies", "report", "batch", "reload", "limits",
-    "plan", "config", "upstreams", "exchange", "errors", "telemetry",
+    "record", "plan", "config", "upstreams", "exchange", "errors", "telemetry",
 )  # fmt: skip
 
 

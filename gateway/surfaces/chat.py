@@ -5,8 +5,8 @@ from starlette.types import Receive, Scope, Send
 
 from gateway import exchange
 from gateway.pipeline import Answer
+from gateway.record import Record
 from gateway.surfaces.http import Context, serve
-from gateway.telemetry import Record
 
 
 def routes(context: Context) -> list[BaseRoute]:

@@ -11,8 +11,9 @@ from starlette.types import Receive, Scope, Send
 from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
+from gateway.record import Record
 from gateway.reload import Reloader
-from gateway.telemetry import Metrics, Record
+from gateway.telemetry import Metrics
 from wire import sse
 from wire.codec import dumps
 from wire.streams import kept_alive

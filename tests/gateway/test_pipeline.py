@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gateway.pipeline import Pipeline
-from gateway.telemetry import Record
+from gateway.record import Record
 from tests.conftest import chat_chunk
 from tests.gateway.conftest import DRAFT
 
