@@ -25,7 +25,8 @@ class Ahead:
     def __init__(self, ask: Callable[[str], AsyncGenerator[str, None]]) -> None:
         self._one_token = ask
         self._asked_chars = 0
-        self._looked = time.monotonic()
+        self.started = self._looked = time.monotonic()
+        self.ended: float | None = None  # the last of them that has
         self._task = asyncio.create_task(self._ask(""))
 
     @property
@@ -59,4 +60,5 @@ class Ahead:
         except (WireError, ContextTooLong):
             return
         finally:
+            self.ended = time.monotonic()
             await asked.aclose()

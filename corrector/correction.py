@@ -1,6 +1,6 @@
 """What is asked of a corrector, and what became of it. Knows nothing of engines and prompts."""
 
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ class Task:
     """What to correct. `live`: pieces come as they are made; else only once the gate has passed.
 
     `segment`: the draft is only a stretch of an answer. `salt`: an engine that can shares computed prefixes among
-    tasks of the same salt only.
+    tasks of the same salt only. `headers` go to the engine with whatever it is asked.
     """
 
     context: tuple[Turn, ...]
@@ -28,11 +28,12 @@ class Task:
     keep_draft_on_failure: bool = True
     segment: bool = False
     salt: str = ""
+    headers: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
 class Correction:
-    """What became of one draft. `text` is what was sent, whole."""
+    """What became of one draft. `text` is what was sent, whole; `started` a `time.monotonic()`, 0 if nothing was."""
 
     text: str
     verdict: Verdict
@@ -46,6 +47,8 @@ class Correction:
     queue_s: float | None = None  # until the engine's answer began
     first_token_s: float | None = None
     total_s: float = 0.0
+    started: float = 0.0
+    gate_s: float = 0.0  # of all of the gate's looks together
 
 
 async def last(pieces: AsyncGenerator[str | Correction, None]) -> Correction:

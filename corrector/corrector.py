@@ -140,7 +140,7 @@ class Corrector:
         def ask(draft: str) -> AsyncGenerator[str, None]:
             asked = self._asked(replace(task, draft=draft), protect.mask(draft, self._quoting.pattern))
             prompt = self._template.render(asked.context, asked.parts[0].strip(), task.objectives)
-            return self._generate(prompt, 1, task.salt, Usage())
+            return self._generate(task, prompt, 1, Usage())
 
         return Ahead(ask)
 
@@ -218,7 +218,7 @@ class Corrector:
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            async for piece in self._checked(part, core, self._generate(prompt, limit, task.salt, usage), usage):
+            async for piece in self._checked(part, core, self._generate(task, prompt, limit, usage), usage):
                 ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
                 part.restored = len(part.written)
                 if task.live and part.written.strip() and ready:
@@ -246,14 +246,15 @@ class Corrector:
 
         Its tail is held back, until the gate has passed the whole.
         """
-        held, checked = "", 0
+        held, checked, timed = "", 0, _Timed(usage)
         async for piece in pieces:
             held = (held + piece) if part.written or held else piece.lstrip()
             cut = min(len(held) - HOLD_CHARS, len(held.rstrip()))
-            if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
-                checked = len(part.written) + len(held)
-                _raise(gate.growing(core, part.written + held, self._options.gate, part.slack))
-            self._no_leak(part, core, held)
+            with timed:
+                if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
+                    checked = len(part.written) + len(held)
+                    _raise(gate.growing(core, part.written + held, self._options.gate, part.slack))
+                self._no_leak(part, core, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
             if cut > 0:
@@ -261,14 +262,15 @@ class Corrector:
                 yield held[:cut]
                 held = held[cut:]
         held = held.rstrip()
-        self._no_leak(part, core, held)
-        _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate, part.slack))
+        with timed:
+            self._no_leak(part, core, held)
+            _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate, part.slack))
         part.written += held
         yield held
 
-    def _generate(self, prompt: Prompt, limit: int, salt: str, usage: Usage) -> AsyncGenerator[str, None]:
-        asked = request(self._model, prompt, limit, salt if self._salts_prefixes else "")
-        return generate(self._endpoint, asked, self._options.timeout_s, usage)
+    def _generate(self, task: Task, prompt: Prompt, limit: int, usage: Usage) -> AsyncGenerator[str, None]:
+        asked = request(self._model, prompt, limit, task.salt if self._salts_prefixes else "")
+        return generate(self._endpoint, asked, self._options.timeout_s, usage, task.headers)
 
     def _no_leak(self, part: _Part, core: str, held: str) -> None:
         """No delimiter and no instruction of the prompt, from where one could reach into what is new."""
@@ -330,6 +332,21 @@ class _Fault(Exception):
         self.reason = reason
 
 
+class _Timed:
+    """Adds what the gate takes to the usage, whatever it finds."""
+
+    __slots__ = ("_started", "_usage")
+
+    def __init__(self, usage: Usage) -> None:
+        self._usage = usage
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self._usage.gate_s += time.perf_counter() - self._started
+
+
 def _raise(fault: gate.Fault | None) -> None:
     if fault is not None:
         raise _Fault(fault)
@@ -371,4 +388,6 @@ def _summary(task: Task, parts: list[_Part], usage: Usage, *, dropped: int) -> C
         queue_s=usage.queue_s,
         first_token_s=usage.first_token_s,
         total_s=time.monotonic() - usage.started,
+        started=usage.started,
+        gate_s=usage.gate_s,
     )

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ class Usage:
     queue_s: float | None = None
     first_token_s: float | None = None
     finish_reason: str | None = None
+    gate_s: float = 0.0
 
 
 class ContextTooLong(Exception):
@@ -33,7 +34,11 @@ class ContextTooLong(Exception):
 
 
 async def generate(
-    endpoint: Endpoint, asked: tuple[str, Json], timeout_s: float, usage: Usage
+    endpoint: Endpoint,
+    asked: tuple[str, Json],
+    timeout_s: float,
+    usage: Usage,
+    headers: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[str, None]:
     """The engine's text as it comes, for a `request`. `timeout_s` counts from `usage.started`.
 
@@ -46,7 +51,7 @@ async def generate(
     usage.finish_reason = None
     opened: Opened | None = None
     try:
-        opened = await endpoint.post(path, dumps(body), total_s=left_s)
+        opened = await endpoint.post(path, dumps(body), headers, total_s=left_s)
         if usage.queue_s is None:
             usage.queue_s = time.monotonic() - usage.started
         async for events in json_batches(opened) if opened.streamed else _unstreamed(opened):

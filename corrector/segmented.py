@@ -123,6 +123,8 @@ class SegmentedDraft:
             queue_s=next((one.queue_s for one in told if one.queue_s is not None), None),
             first_token_s=next((one.first_token_s for one in told if one.first_token_s is not None), None),
             total_s=time.monotonic() - self._started,
+            started=self._started,
+            gate_s=sum(one.gate_s for one in told),
         )
 
 
