@@ -11,6 +11,8 @@ from functools import cached_property
 from bench.client import Answered, Client, post
 from bench.processes import cpu_s
 
+FEWEST = 10  # requests of a step: a percentile of fewer says nothing
+SLOWEST = 0.25  # requests a second; who cannot bear these is not asked for fewer
 LIMIT_S = 0.05  # a worker is full once p95 of the time to the first byte is beyond
 STEP = 1.1  # by which the rate of an open loop rises
 OVERLOADED = 2000  # requests in flight at which there is no sense in going on
@@ -106,14 +108,14 @@ class Case:
         """Step up the rate of an open loop until the first byte comes too late."""
         rate, best, busy = 500 / self.cpu_ms, 0.0, 0.0
         while True:
-            late, cores = await self._offer(rate, seconds)
+            late, cores = await self._offer(rate, max(seconds, FEWEST / rate))
             if late <= LIMIT_S:
                 rate, best, busy = rate * STEP, rate, cores
-            elif best:
+            elif best or rate < SLOWEST:
                 break
             else:
                 rate /= 1.5
-        self.bearable.append(best)
+        self.bearable.append(best or rate)
         self.busy.append(busy)
 
     async def _offer(self, rate: float, seconds: float) -> tuple[float, float]:
@@ -143,7 +145,9 @@ class Case:
             cores = (cpu_s(self.pid) - cpu) / (time.perf_counter() - started)
             overloaded = len(asked) >= OVERLOADED
             await asyncio.gather(*asked)
-        return float("inf") if overloaded else percentile(waits, 95), cores
+        if overloaded or len(waits) < 2:  # so slow that nothing came in time is no rate to bear
+            return float("inf"), cores
+        return percentile(waits, 95), cores
 
 
 def percentile(values: Sequence[float], which: int) -> float:
