@@ -33,7 +33,11 @@ function _off() {
   return el(
     "div",
     { class: "notice" },
-    el("p", {}, "The admin views are off: this gateway listens beyond this machine, and no admin key is set."),
+    el(
+      "p",
+      {},
+      "The admin views are off: this page is asked for from beyond the gateway's own machine, and there is no admin key.",
+    ),
     el(
       "p",
       {},

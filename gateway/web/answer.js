@@ -1,10 +1,10 @@
 // One answer as it comes: draft and correction side by side, then what differs, and where the time went.
 import { tenant } from "./api.js";
 import { diffBlock, summary } from "./diff.js";
-import { el } from "./dom.js";
+import { el, facts } from "./dom.js";
 import { feedbackForm } from "./feedback.js";
 import { waterfall } from "./waterfall.js";
-import { formatted } from "./wording.js";
+import { counted, formatted } from "./wording.js";
 
 /** An empty answer on the page. `showDraft`: whether the tenant may see drafts at all. */
 export function createAnswer({ showDraft }) {
@@ -83,7 +83,7 @@ function _rating(requestId) {
 }
 
 function _facts(align, requestId, usage) {
-  const facts = [
+  const told = [
     ["Objectives", (align.objectives ?? []).join(", ") || "none"],
     ["Policy", align.policy],
     ["Corrector", align.corrector],
@@ -91,17 +91,11 @@ function _facts(align, requestId, usage) {
     ["Tokens", _tokens(align, usage)],
     ["Request", requestId],
   ];
-  if (align.parts > 1) facts.push(["Parts", `corrected in ${align.parts} parts`]);
-  if (align.dropped_turns)
-    facts.push(["Context", `${align.dropped_turns} of its oldest turns were too much for the corrector`]);
+  if (align.parts > 1) told.push(["Parts", `corrected in ${align.parts} parts`]);
+  if (align.dropped_turns) told.push(["Context", `${counted(align.dropped_turns, "turn")} too much for the corrector`]);
   if (typeof align.resumed_at === "number")
-    facts.push(["Resumed", `the draft follows from character ${formatted(align.resumed_at)} on`]);
-  const said = facts.filter(([, value]) => value);
-  return el(
-    "dl",
-    { class: "facts" },
-    said.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
-  );
+    told.push(["Draft resumed", `from character ${formatted(align.resumed_at)} on`]);
+  return facts(told);
 }
 
 function _tokens(align, usage) {

@@ -80,6 +80,16 @@ function _cell(cell, index, head) {
   return el("td", { role: "cell", ...attributes }, cell);
 }
 
+/** Names and what they are, `[name, value]`; those that say nothing are left out. */
+export function facts(pairs) {
+  const said = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
+  return el(
+    "dl",
+    { class: "facts" },
+    said.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value)))),
+  );
+}
+
 /** Something to tell in place of what was asked for. */
 export function notice(text, kind = "notice") {
   return el("p", { class: kind, role: kind === "error" ? "alert" : null }, text);

@@ -2,7 +2,7 @@
 import { admin, events } from "./api.js";
 import { diffBlock, fileDiff, summary } from "./diff.js";
 import { el, field, notice, options } from "./dom.js";
-import { answersShown } from "./playground.js";
+import { answersShown, load } from "./playground.js";
 import { explained, moment, verdictInWords } from "./wording.js";
 
 /** `objective` is null for a new one. `saved(node)` is told what to say once the file is written. */
@@ -102,6 +102,7 @@ export function createEditor(inForce, objective, { saved, close }) {
   async function store() {
     await attempt(async () => {
       const { diff, backup } = await admin.put(path(), { ...asked(), dry_run: false });
+      load(); // the playground offers it, as it now is
       const where = backup ? [" The file as it was is kept as ", el("code", {}, backup), "."] : [];
       await saved(
         el(

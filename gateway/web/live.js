@@ -136,10 +136,9 @@ function _traffic({ requests, in_flight }, minutes) {
 
 function _verdicts(caption, seen) {
   const others = Object.keys(seen).filter((name) => !(name in VERDICTS) && seen[name]);
-  const named = (name) => (name === "-" ? "No answer" : verdictInWords(name));
   return counts(
     caption,
-    [...Object.keys(VERDICTS), ...others].map((name) => [name, named(name), seen[name] ?? 0]),
+    [...Object.keys(VERDICTS), ...others].map((name) => [name, verdictInWords(name), seen[name] ?? 0]),
   );
 }
 

@@ -2,7 +2,7 @@
 import { admin } from "./api.js";
 import { createEditor } from "./editor.js";
 import { el, notice, table } from "./dom.js";
-import { counted, percent } from "./wording.js";
+import { counted, formatted } from "./wording.js";
 
 export async function showObjectives(body) {
   const inForce = await admin.get("console/api/objectives");
@@ -55,7 +55,7 @@ function _tenants(tenants) {
     one.objectives.join(", ") || "none",
     one.required.join(", ") || "none",
     one.mode,
-    one.roll_out === undefined || one.roll_out >= 1 ? "all" : percent(one.roll_out),
+    one.roll_out >= 100 ? "all" : `${formatted(one.roll_out, 2)}%`,
     one.audit,
   ]);
   return table("Tenants", ["Tenant", "Keys", "Objectives", "Required", "Mode", "Corrected", "Audit"], rows, {

@@ -1,7 +1,7 @@
 // One answer of the trail, opened: its figures, its conversation, what was changed, and what people think of it.
 import { admin } from "./api.js";
 import { diffBlock, summary } from "./diff.js";
-import { el, notice } from "./dom.js";
+import { el, facts, notice } from "./dom.js";
 import { feedbackForm } from "./feedback.js";
 import { waterfall } from "./waterfall.js";
 import { explained, formatted, moment, verdictInWords } from "./wording.js";
@@ -49,13 +49,12 @@ function _timings(row) {
 }
 
 function _facts(row) {
-  const facts = [
+  const served =
+    row.served_by === "-" || row.served_by === row.policy ? row.policy : `${row.policy}, served by ${row.served_by}`;
+  const told = [
     ["Request", row.request_id],
     ["Tenant", row.tenant],
-    [
-      "Policy",
-      row.served_by && row.served_by !== row.policy ? `${row.policy}, served by ${row.served_by}` : row.policy,
-    ],
+    ["Policy", served],
     ["Corrector", row.corrector],
     ["Mode", row.mode],
     ["Status", row.error ? `${row.status} ${row.error}` : row.status],
@@ -63,13 +62,7 @@ function _facts(row) {
     ["Tokens", `policy ${_count(row.policy_tokens)}, corrector ${_count(row.corrector_tokens)}`],
     ["Configuration", row.configuration],
   ];
-  return el(
-    "dl",
-    { class: "facts" },
-    facts
-      .filter(([, value]) => value !== null && value !== undefined && value !== "")
-      .map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))),
-  );
+  return facts(told);
 }
 
 const _count = (tokens) => (tokens === null || tokens === undefined ? "–" : formatted(tokens));
@@ -87,7 +80,12 @@ function _texts(row) {
 function _choice(choice, count) {
   const { index, draft, correction, verdict, reason, diff, changed } = choice;
   const pane = (title, text) =>
-    el("div", { class: "pane" }, el("h3", {}, title), el("div", { class: "text" }, text ?? "not kept"));
+    el(
+      "div",
+      { class: "pane" },
+      el("h3", {}, title),
+      el("div", { class: "text" }, text ?? "Nothing was corrected: this is what was sent."),
+    );
   const several = count > 1 && [
     el("h3", {}, `Choice ${index + 1}`),
     el("p", {}, `${verdictInWords(verdict)}. ${explained(verdict, reason)}`),

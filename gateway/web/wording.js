@@ -44,7 +44,8 @@ export function reasonInWords(reason) {
   return [words.join(", and "), ...more.map((text) => text.trim())].join("; ");
 }
 
-export const verdictInWords = (verdict) => VERDICTS[verdict] ?? verdict;
+/** Of a request that failed there is no verdict: `-`. */
+export const verdictInWords = (verdict) => (verdict === "-" ? "No answer" : (VERDICTS[verdict] ?? verdict));
 
 /** One sentence that says what became of the draft, and why. */
 export function explained(verdict, reason) {
