@@ -12,9 +12,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
+from corrector import redaction
 from corrector.strictyaml import ConfigError, Source, Strict, nearest
 
 Mode = Literal["full", "segment", "shadow", "off"]
+Audit = Literal["off", "metadata", "full"]
 
 MAX_OBJECTIVES = 32  # that apply to one request: a corrector's prompt is no book
 
@@ -57,6 +59,21 @@ class Tenant(Strict):
     release: Literal["live", "checked"] = "live"
     on_failure: Literal["original", "error"] = "original"
     policies: Literal["any"] | tuple[str, ...] = "any"
+    roll_out: Annotated[float, Field(ge=0, le=100)] = 100.0  # percent that are sent what was corrected; others: shadow
+    audit: Audit = "off"
+    retention_days: Annotated[int, Field(ge=1)] = 30
+    redact: tuple[str, ...] = ()  # patterns
+    training: bool = False  # may its trail become training data?
+
+    @field_validator("roll_out", mode="before")
+    @classmethod
+    def _percent(cls, value: object) -> object:
+        return value.removesuffix("%") if isinstance(value, str) else value
+
+    @field_validator("redact", mode="before")
+    @classmethod
+    def _patterns(cls, value: object) -> object:
+        return tuple(map(redaction.pattern, value)) if isinstance(value, (list, tuple)) else value
 
     @field_validator("required", mode="before")
     @classmethod
@@ -71,13 +88,17 @@ class Tenant(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
-    """objectives.yaml, validated. `tenant_by_digest` maps the SHA-256 of a key to a tenant's name."""
+    """objectives.yaml, validated. `tenant_by_digest` maps the SHA-256 of a key to a tenant's name.
+
+    `raw` is the file as it was read.
+    """
 
     objectives: Mapping[str, Objective]
     sets: Mapping[str, tuple[str, ...]]
     tenants: Mapping[str, Tenant]
     tenant_by_digest: Mapping[bytes, str]
     anonymous: str | None
+    raw: bytes = b""
 
     def tenant_of(self, key: str) -> str | None:
         """The tenant of an API key, or None, in a time that does not depend on how much of a key is right."""
@@ -126,7 +147,7 @@ def read(path: Path, *, policies: Collection[str] | None = None) -> Objectives:
     anonymous = [name for name, tenant in tenants.items() if tenant.keys == "none"]
     if len(anonymous) > 1:
         raise source.error(f"only one tenant may have `keys: none`; {anonymous[0]!r} has it", "tenants", anonymous[1])
-    return Objectives(objectives, sets, tenants, _digests(source, tenants), next(iter(anonymous), None))
+    return Objectives(objectives, sets, tenants, _digests(source, tenants), next(iter(anonymous), None), source.raw)
 
 
 def _objective(source: Source, key: str) -> Objective:
@@ -179,6 +200,9 @@ def _check_tenant(
         raise source.error(
             "a tenant with `required` objectives must have `mode: full` or `segment`", "tenants", name, "mode"
         )
+    if tenant.roll_out < 100 and (tenant.required or tenant.mode in ("shadow", "off")):
+        why = "has `required` objectives" if tenant.required else f"has `mode: {tenant.mode}`"
+        raise source.error(f"a tenant that {why} cannot be rolled out in part", "tenants", name, "roll_out")
     if tenant.keys != "none" and not tenant.keys:
         raise source.error(
             "`keys` is empty: nobody could call; write `keys: none` for anybody", "tenants", name, "keys"
@@ -212,4 +236,4 @@ def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
 
 
-__all__ = ["ConfigError", "Mode", "Objective", "Objectives", "Tenant", "read"]
+__all__ = ["Audit", "ConfigError", "Mode", "Objective", "Objectives", "Tenant", "read"]

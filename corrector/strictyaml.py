@@ -43,6 +43,8 @@ class ConfigError(Exception):
 
     def __init__(self, path: Path, line: int, message: str) -> None:
         super().__init__(f"{path}:{line}: {message}")
+        self.line = line
+        self.message = message
 
 
 class _Loader(yaml.CSafeLoader):
@@ -79,7 +81,8 @@ class Source:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            loader = _Loader(path.read_bytes())
+            self.raw = path.read_bytes()
+            loader = _Loader(self.raw)
         except OSError as error:
             raise ConfigError(path, 1, f"cannot be read: {error.strerror}") from None
         try:

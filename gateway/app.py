@@ -15,13 +15,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from corrector.supervisor import Supervisor
+from gateway.admin import Admin
+from gateway.audit.trail import Trail
 from gateway.config import ServerOptions
 from gateway.errors import GatewayError
 from gateway.limits import InFlight
 from gateway.pipeline import Pipeline
 from gateway.record import Record
 from gateway.reload import Reloader
-from gateway.surfaces import chat, health, models
+from gateway.surfaces import (
+    align,
+    chat,
+    console,
+    console_admin,
+    console_objectives,
+    feedback,
+    health,
+    models,
+    objectives,
+)  # fmt: skip
 from gateway.surfaces.http import Context, error_body, request_id, unforeseen
 from gateway.telemetry import Metrics
 
@@ -40,7 +52,7 @@ EXPOSED = (
 class Settings:
     """`run_dir` holds the engines' sockets. `own_engines` is False where another process runs them.
 
-    `anonymous` allows a tenant that needs no key.
+    `anonymous` allows a tenant that needs no key. `loopback`: nobody from elsewhere can connect.
     """
 
     policies: Path
@@ -49,6 +61,7 @@ class Settings:
     server: ServerOptions
     own_engines: bool = True
     anonymous: bool = True
+    loopback: bool = True
 
 
 def create_app(settings: Settings, log: Any = None) -> FastAPI:
@@ -58,29 +71,36 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
     )
-    pipeline = Pipeline(metrics, log, settings.server.max_in_flight)
+    trail = Trail(settings.server.audit, metrics, log)
+    pipeline = Pipeline(metrics, trail, log, settings.server.max_in_flight)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         try:
             await reloader.start()
-            yield
+            async with trail.purging(lambda: reloader.snapshot.config.objectives.tenants):
+                yield
             await pipeline.drain(settings.server.drain_s)
         finally:
             await reloader.aclose()
+            await trail.aclose(settings.server.drain_s)
 
     app = FastAPI(title="metaaligner-gateway", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
     app.state.reloader = reloader
     app.state.supervisor = supervisor
+    app.state.trail = trail
     context = Context(
         reloader,
         pipeline,
+        trail,
+        Admin.of_environment(loopback=settings.loopback),
         InFlight(settings.server.max_in_flight),
         metrics,
         log,
         int(settings.server.max_body_mb * 1_000_000),
     )
-    for surface in (chat, models, health):
+    surfaces = (chat, align, models, objectives, feedback, health, console, console_admin, console_objectives)
+    for surface in surfaces:
         app.router.routes.extend(surface.routes(context))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)

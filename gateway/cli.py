@@ -1,9 +1,7 @@
-"""`metaaligner serve | check | align`. What goes wrong is one clear line, never a traceback."""
+"""`metaaligner serve | check | align | audit | train`. What goes wrong is one clear line, never a traceback."""
 
 import asyncio
-import difflib
 import importlib
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from wire.errors import WireError
 if TYPE_CHECKING:
     from corrector.running import CorrectorSpec
 
+LATER = {"audit": "gateway.audit.commands", "train": "train.cli"}
 _POLICIES = click.option(
     "--policies", type=click.Path(path_type=Path), default=Path("policies.yaml"), show_default=True,
     help="The models: policies and correctors.",
@@ -41,14 +40,14 @@ def main() -> None:
 
 
 class _Commands(click.Group):
-    """`train` is looked up when it is asked for: the gateway itself never needs it."""
+    """`train` and `audit` are looked up when they are asked for: the others never need what these import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "train"])
+        return sorted([*super().list_commands(ctx), *LATER])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "train":
-            command: click.Command = importlib.import_module("train.cli").train
+        if cmd_name in LATER:
+            command: click.Command = getattr(importlib.import_module(LATER[cmd_name]), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -209,18 +208,16 @@ def _diff(before: str, after: str, *, coloured: bool) -> Any:
     """What was taken out in red and struck, what was put in in green, by words; in a file `[-out-]{+in+}`."""
     from rich.text import Text
 
-    old, new = re.findall(r"\s+|\S+", before), re.findall(r"\s+|\S+", after)
+    from gateway import worddiff
+
     shown = Text()
-    for kind, i, j, k, m in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if kind == "equal":
-            shown.append("".join(old[i:j]))
-            continue
-        out, in_ = "".join(old[i:j]), "".join(new[k:m])
-        if coloured:
-            shown.append(out, style="red strike")
-            shown.append(in_, style="green")
+    for kind, words in worddiff.diff(before, after):
+        if kind == "=":
+            shown.append(words)
+        elif coloured:
+            shown.append(words, style="red strike" if kind == "-" else "green")
         else:
-            shown.append((f"[-{out}-]" if out else "") + (f"{{+{in_}+}}" if in_ else ""))
+            shown.append(f"[-{words}-]" if kind == "-" else f"{{+{words}+}}")
     return shown
 
 

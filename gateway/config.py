@@ -1,11 +1,14 @@
 """The only reader of policies.yaml, and the frozen configuration that both files make together."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from corrector import engines, objectives, templates
 from corrector.corrector import CorrectorOptions
@@ -19,6 +22,38 @@ from gateway.upstreams import PolicyOptions
 SECTIONS = ("policies", "correctors", "server")
 
 
+class AuditOptions(Strict):
+    """Where the audit trail is kept. What is kept, and how long, each tenant says."""
+
+    url: str | None = None
+    url_env: str | None = None
+    queue: Annotated[int, Field(ge=1)] = 10_000
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, url: str | None) -> str | None:
+        parts = urlsplit(url or "sqlite:///")
+        if parts.scheme not in ("sqlite", "postgresql"):
+            raise ValueError("must be sqlite:///FILE or postgresql://HOST/DATABASE")
+        if parts.password:
+            raise ValueError("holds a password: put it into an environment variable, and name that in `url_env`")
+        return url
+
+    def location(self) -> str:
+        """The URL, by default of a file among this user's state. Raises `ValueError`."""
+        if self.url_env is not None:
+            told = os.environ.get(self.url_env, "")
+            if urlsplit(told).scheme not in ("sqlite", "postgresql"):
+                raise ValueError(
+                    f"{self.url_env} is to hold sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
+                )
+            return told
+        if self.url is not None:
+            return self.url
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        return f"sqlite:///{state / 'metaaligner/audit.db'}"
+
+
 class ServerOptions(Strict):
     """The gateway itself. Read at start; a change needs a restart."""
 
@@ -27,16 +62,21 @@ class ServerOptions(Strict):
     max_body_mb: Annotated[float, Field(gt=0)] = 20
     heartbeat_s: Annotated[float, Field(gt=0)] = 5
     drain_s: Annotated[int, Field(ge=0)] = 20
+    audit: AuditOptions = AuditOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Both files, validated and held against each other."""
+    """Both files, validated and held against each other.
+
+    `digest`: `cat policies.yaml objectives.yaml | sha256sum`.
+    """
 
     server: ServerOptions
     policies: Mapping[str, PolicyOptions]
     correctors: Mapping[str, CorrectorSpec]
     objectives: Objectives
+    digest: str
 
     def engines(self) -> Iterator[EngineOptions]:
         """Every engine that the configuration names, each as often as it is named."""
@@ -69,7 +109,8 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
             "give it keys, or start with --allow-anonymous"
         )
         raise Source(objectives_path).error(message, "tenants", aims.anonymous, "keys")
-    return Config(server, policies, correctors, aims)
+    digest = hashlib.sha256(source.raw + aims.raw).hexdigest()
+    return Config(server, policies, correctors, aims, digest)
 
 
 def _corrector(source: Source, name: str) -> CorrectorSpec:

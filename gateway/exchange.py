@@ -211,6 +211,11 @@ def message_text(message: Json) -> str:
     return content if isinstance(content, str) else ""
 
 
+def texts(reply: Json) -> list[str]:
+    """What an unstreamed reply says, by choice."""
+    return [message_text(choice.get("message") or {}) for choice in reply["choices"]]
+
+
 def with_text(message: Json, text: str) -> None:
     """Puts a corrected text in the place of the message's own; parts that are not text stay."""
     content = message.get("content")
@@ -321,6 +326,12 @@ class HeldStream:
             state.finish, state.finish_event = shown, top
         elif shown["delta"]:
             yield shown
+
+    def draft_chunks(self, event: Json) -> Iterator[Json]:
+        """What the event says, for who watches the draft grow: beside the answer, in chunks without a choice."""
+        for choice in event.get("choices") or ():
+            if piece := message_text(choice.get("delta") or {}):
+                yield {**self.envelope, "choices": [], "align": {"draft": piece, "index": choice.get("index", 0)}}
 
     def text_chunk(self, choice: StreamedChoice, text: str) -> Json:
         """A chunk in the stream's own envelope that says a piece of text."""

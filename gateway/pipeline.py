@@ -8,6 +8,7 @@
       _shadow                    the draft goes out, its correction is only recorded
       _correct_reply             one JSON body, its texts corrected                     (corrector/)
       _correct_stream            chunks; the text held back, corrected, streamed on     (corrections.py)
+    align                        a draft that is there already: no policy is asked
 
 Each step gets what it needs as an argument, from one snapshot taken at the start.
 """
@@ -21,6 +22,7 @@ from corrector.correction import Correction
 from corrector.corrector import Corrector, whole
 from corrector.segmented import in_segments
 from gateway import corrections, exchange, plan, replies, report
+from gateway.audit.trail import Trail
 from gateway.corrections import Spoken
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
@@ -62,23 +64,52 @@ class Answer:
 class Pipeline:
     """Stateless but for the shadow corrections that are still running: `max_shadows` at most, the rest is left out."""
 
-    def __init__(self, metrics: Metrics, log: Any, max_shadows: int = 256) -> None:
+    def __init__(self, metrics: Metrics, trail: Trail, log: Any, max_shadows: int = 256) -> None:
         self._max_shadows = max_shadows
         self._metrics = metrics
+        self._trail = trail
         self._log = log
         self._shadows: set[asyncio.Task[None]] = set()
 
     async def chat(self, snapshot: Snapshot, request: ChatRequest, record: Record) -> Answer:
         """Answer one chat completion. Raises `GatewayError`."""
-        name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
-        record.tenant = name
-        todo = plan.resolve(snapshot.config, name, tenant, request)
-        record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
+        todo = self._resolve(snapshot, request, record)
         request = replace(request, salt=todo.salt)
         if request.stream and todo.skip not in _UNSEEN:  # in those, a beat could fall into the midst of an event
             return await self._stream(snapshot, todo, request, record)
         reply = await self._ask(snapshot, todo, request, record)
         return await self._answer(reply, snapshot, todo, request, record)
+
+    def _resolve(self, snapshot: Snapshot, request: ChatRequest, record: Record) -> Plan:
+        """Who calls, and what is to be done. Raises `GatewayError`."""
+        name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        record.tenant, record.rules, record.configuration = name, tenant, snapshot.config.digest
+        record.asked = request
+        record.todo = todo = plan.resolve(snapshot.config, name, tenant, request, record.request_id)
+        record.policy, record.mode, record.stream = todo.policy, todo.mode, request.stream
+        return todo
+
+    async def align(self, snapshot: Snapshot, request: ChatRequest, draft: str, record: Record) -> Answer:
+        """A draft that is there already, corrected as this request's answer would be. Raises `GatewayError`."""
+        todo = self._resolve(snapshot, request, record)
+        record.served_by = "-"
+        if todo.skip is not None:
+            told = Correction(draft, "skipped", todo.skip)
+        else:
+            record.corrector = todo.corrector
+            correct = in_segments if todo.mode == "segment" else whole
+            task = corrections.task(request, todo, draft, keep=todo.keeps_draft)
+            try:
+                told = await correct(snapshot.correctors[todo.corrector], task)
+            except WireError as error:
+                raise corrections.unavailable(error) from error
+        record.drafts, record.corrections = [draft], [told]
+        report.note(record)
+        record.status = 200
+        said = {"text": told.text, "verdict": told.verdict, "reason": told.reason}
+        body = dumps({**said, "align": report.align(todo, record, [told], [draft])})
+        headers = {**report.headers({}, todo, record), **report.verdict_headers(record)}
+        return Answer(200, {**headers, "Content-Type": "application/json"}, body)
 
     async def drain(self, timeout_s: float) -> None:
         """Let running shadow corrections end, for a while."""
@@ -175,14 +206,20 @@ class Pipeline:
         if unseen:
             body = await replies.raw(reply, record)
             headers["Content-Type"] = reply.headers.get("content-type", "application/json")
+            if record.keeps_texts:
+                record.unread.append(body)
         else:
-            body = dumps(_told(await replies.whole(reply, record), todo, record))
+            whole_body = await replies.whole(reply, record)
+            record.drafts = exchange.texts(whole_body)
+            body = dumps(_told(whole_body, todo, record))
             headers["Content-Type"] = "application/json"
         return Answer(200, {**headers, **report.overhead_header(record)}, body)
 
     async def _relay(self, reply: Reply, record: Record) -> AsyncGenerator[bytes, None]:
         try:
             async for chunk in reply.relay():
+                if record.keeps_texts:
+                    record.unread.append(chunk)
                 yield chunk
         except WireError as error:
             yield b"\n\n" + error_event(from_wire(error), record)
@@ -207,6 +244,7 @@ class Pipeline:
             yield error_event(from_wire(error), record)
         finally:
             record.policy_s = record.since()
+            record.drafts = [choice.text for choice in held.choices.values()]
             reply.close()
 
     async def _shadow(
@@ -219,8 +257,8 @@ class Pipeline:
             stream = self._shadow_stream(reply, snapshot, todo, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         body = await replies.whole(reply, record)
-        texts = [exchange.message_text(choice.get("message") or {}) for choice in body["choices"]]
-        self._correct_in_shadow(texts, snapshot, todo, request, record)
+        record.drafts = exchange.texts(body)
+        self._correct_in_shadow(snapshot, todo, request, record)
         headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
         return Answer(200, headers, dumps(_told(body, todo, record)))
 
@@ -232,20 +270,20 @@ class Pipeline:
             async for chunk in chunks:
                 yield chunk
         if record.error is None:
-            self._correct_in_shadow([choice.text for choice in held.choices.values()], snapshot, todo, request, record)
+            self._correct_in_shadow(snapshot, todo, request, record)
 
-    def _correct_in_shadow(
-        self, texts: list[str], snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
-    ) -> None:
+    def _correct_in_shadow(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> None:
         counted = self._metrics.shadow
         if len(self._shadows) >= self._max_shadows:  # nobody waits for one: it must not become a growing queue
             counted.labels(todo.policy, todo.tenant_name, "skipped", "overloaded").inc()
             return
 
         async def correct() -> None:
-            for text in texts:
-                task = corrections.task(request, todo, corrections.draft_of(text, todo)[1])
+            drafts = [corrections.draft_of(text, todo)[1] for text in record.drafts]
+            for draft in drafts:
+                task = corrections.task(request, todo, draft)
                 told = await whole(snapshot.correctors[todo.corrector], task)
+                record.corrections.append(told)
                 reason = first_reason(told.reason)
                 counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
                 self._log.info(
@@ -260,10 +298,15 @@ class Pipeline:
                     corrector_tokens=told.completion_tokens,
                 )
 
+        def done(task: asyncio.Task[None]) -> None:
+            self._shadows.discard(task)
+            self._trail.settle(record)
+
+        record.pending += 1
         task = asyncio.create_task(correct())
         snapshot.hold(task)  # the request that it belongs to has ended long before
         self._shadows.add(task)
-        task.add_done_callback(self._shadows.discard)
+        task.add_done_callback(done)
 
     async def _correct_reply(
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
@@ -292,8 +335,9 @@ class Pipeline:
                 exchange.with_text(message, shown)
                 if choice.get("logprobs") is not None:
                     choice["logprobs"] = None
-        report.note(record, told_all)
-        body["align"] = report.align(todo, record, told_all, [draft for _, draft in drafts])
+        record.drafts, record.corrections = [draft for _, draft in drafts], told_all
+        report.note(record)
+        body["align"] = report.align(todo, record, record.corrections, record.drafts)
         record.status = 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         headers |= report.overhead_header(record)
@@ -304,7 +348,6 @@ class Pipeline:
     ) -> AsyncGenerator[bytes, None]:
         """Everything but text passes at once; text comes corrected; ends, usage and `[DONE]` come last."""
         held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
-        told: list[Correction] = []
         correct = corrections.by_segments if todo.mode == "segment" else corrections.as_a_whole
         try:
             async with (
@@ -313,8 +356,9 @@ class Pipeline:
             ):
                 async for chunk in chunks:
                     if isinstance(chunk, Spoken):
-                        told.append(chunk.correction)
-                        report.note(record, told)
+                        record.drafts.append(chunk.draft)
+                        record.corrections.append(chunk.correction)
+                        report.note(record)
                         align = report.align(todo, record, [chunk.correction], [chunk.draft])
                         end = {**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align}
                         yield sse.encode(end)
@@ -338,6 +382,9 @@ class Pipeline:
         async with closing(replies.events(reply, request, record)) as events:
             async for event in events:
                 yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
+                if todo.live_draft:
+                    for chunk in held.draft_chunks(event):
+                        yield chunk
                 if record.ahead is not None and todo.mode == "full" and record.ahead.due and 0 in held.choices:
                     record.ahead.grow(corrections.draft_of(held.choices[0].text, todo)[1])
         record.policy_s = record.since()

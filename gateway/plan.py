@@ -44,6 +44,7 @@ class Plan:
     objectives: tuple[Objective, ...]
     mode: Mode
     return_draft: bool
+    live_draft: bool  # and as the policy writes it
     skip: Skip | None
 
     @property
@@ -70,6 +71,7 @@ class _Wish:
     define: Mapping[str, str]
     mode: Mode | None
     return_draft: bool
+    live_draft: bool
 
 
 def authenticate(objectives: Objectives, headers: Mapping[str, str]) -> tuple[str, Tenant]:
@@ -98,13 +100,18 @@ def usable(config: Config, tenant: Tenant) -> list[str]:
     ]
 
 
-def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatRequest) -> Plan:
-    """Raises `GatewayError` 400, 403 or 404 that says what would be right."""
+def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatRequest, request_id: str = "") -> Plan:
+    """Raises `GatewayError` 400, 403 or 404 that says what would be right.
+
+    `request_id` draws the lot of a request that names no user, where a tenant is rolled out in part.
+    """
     allowed = usable(config, tenant)
     policy_name, chosen_set = _policy(config, allowed, request.model)
     wish = _wish(request)
     objectives = _objectives(config.objectives, tenant, wish, chosen_set)
     mode = _mode(tenant, wish)
+    if wish.mode is None and not _rolled_out(tenant, tenant_name, _user(request.body) or request_id):
+        mode = "shadow"
     if wish.return_draft and not tenant.may_see_draft:
         raise GatewayError(
             403,
@@ -122,6 +129,7 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
         objectives=objectives,
         mode=mode,
         return_draft=wish.return_draft,
+        live_draft=wish.live_draft,
         skip=_skip(tenant, policy, objectives, mode, request.body),
     )
 
@@ -156,12 +164,16 @@ def _objectives(known: Objectives, tenant: Tenant, wish: _Wish, chosen_set: str 
     return objectives
 
 
+def choosable(known: Objectives, tenant: Tenant) -> set[str]:
+    """The objectives that a request of the tenant may name."""
+    if tenant.allow == "any":
+        return set(known.objectives)
+    return {*known.expand(tenant.allow), *known.expand(tenant.objectives), *known.expand(tenant.required)}
+
+
 def _allowed(known: Objectives, tenant: Tenant, names: list[str]) -> list[str]:
     """The objectives that the names stand for. A name that is unknown or not allowed lists what is."""
-    if tenant.allow == "any":
-        allowed = set(known.objectives)
-    else:
-        allowed = {*known.expand(tenant.allow), *known.expand(tenant.objectives), *known.expand(tenant.required)}
+    allowed = choosable(known, tenant)
     for name in names:
         try:
             keys = known.expand([name])
@@ -188,21 +200,34 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
     taken |= {name.casefold() for name in known.sets}
     objectives: dict[str, Objective] = {}
     for name, description in define.items():
-        title = name.replace("_", " ").replace("-", " ").capitalize()
+        title = title_of(name)
         if not _NAME.fullmatch(name):
             raise bad(f"the name {name[:64]!r} may hold up to 64 letters, digits, - and _ only")
         if taken & {name.casefold(), title.casefold()}:
             raise bad(f"{name!r} has a meaning here already; choose another name")
-        if not 0 < len(description) <= MAX_DESCRIPTION:
-            raise bad(f"the description of {name!r} must have 1 to {MAX_DESCRIPTION} characters")
-        if any(unicodedata.category(char) in _UNPRINTED for char in description):
-            raise bad(f"the description of {name!r} must be one line, without control characters")
-        imitated = _structure(description)
-        if imitated:
-            raise bad(f"the description of {name!r} may not hold {imitated!r}, which has a meaning in prompts")
+        check_description(name, description)
         objectives[name] = Objective(key=name, name=title, description=description)
         taken.add(title.casefold())
     return objectives
+
+
+def check_description(name: str, description: str) -> None:
+    """Raises `GatewayError` 400 for what would not reach the corrector as one sentence."""
+    wrong = None
+    if not 0 < len(description) <= MAX_DESCRIPTION:
+        wrong = f"must have 1 to {MAX_DESCRIPTION} characters"
+    elif any(unicodedata.category(char) in _UNPRINTED for char in description):
+        wrong = "must be one line, without control characters"
+    elif imitated := _structure(description):
+        wrong = f"may not hold {imitated!r}, which has a meaning in prompts"
+    if wrong is not None:
+        message = f"the description of {name!r} {wrong}"
+        raise GatewayError(400, "invalid_definition", message, param="align.define")
+
+
+def title_of(name: str) -> str:
+    """What a corrector reads of an objective that has no other name."""
+    return name.replace("_", " ").replace("-", " ").capitalize()
 
 
 def _structure(text: str) -> str | None:
@@ -224,6 +249,20 @@ def _mode(tenant: Tenant, wish: _Wish) -> Mode:
         if not tenant.allow_off:
             raise GatewayError(403, "mode_not_allowed", f"this tenant does not allow mode {mode!r}", param="align.mode")
     return mode
+
+
+def _rolled_out(tenant: Tenant, tenant_name: str, who: str) -> bool:
+    """Is this user, or request, among the `roll_out` percent? The same one always is, and more are as that grows."""
+    if tenant.roll_out >= 100:
+        return True
+    lot = hashlib.sha256(f"metaaligner roll-out {tenant_name} {who}".encode("utf-8", "surrogateescape")).digest()
+    return int.from_bytes(lot[:8]) < tenant.roll_out / 100 * 2**64
+
+
+def _user(body: Mapping[str, Any]) -> str:
+    """Whom the client says that it asks for, in OpenAI's fields."""
+    told = body.get("safety_identifier") or body.get("user")
+    return told if isinstance(told, str) else ""
 
 
 def _skip(
@@ -286,11 +325,14 @@ def _wish(request: ChatRequest) -> _Wish:
             400, "invalid_mode", f"no mode {mode!r}; there are: {', '.join(get_args(Mode))}", param="align.mode"
         )
     wanted = _agreed("return", _one(request, "x-align-return"), body.get("return"))
-    if wanted not in (None, "draft"):
+    if wanted not in (None, "draft", "live-draft"):
         raise GatewayError(
-            400, "invalid_return", "only `draft` can be returned beside the correction", param="align.return"
+            400,
+            "invalid_return",
+            "beside the correction, `draft` or `live-draft` can be returned",
+            param="align.return",
         )
-    return _Wish(objectives, define or {}, mode, wanted == "draft")
+    return _Wish(objectives, define or {}, mode, wanted is not None, wanted == "live-draft")
 
 
 def _one(request: ChatRequest, header: str) -> str | None:

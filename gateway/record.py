@@ -7,14 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from corrector.ahead import Ahead
+from corrector.correction import Correction
+from corrector.objectives import Tenant
+from gateway.exchange import ChatRequest
+from gateway.plan import Plan
 from gateway.telemetry import Metrics
 
 
 @dataclass(slots=True)
 class Record:
-    """What is known of one request so far; logged and counted once, when its answer has left."""
+    """What is known of one request so far; logged and counted once, when its answer has left.
+
+    The audit trail takes it once `pending` is 0: a shadow correction ends later than its answer.
+    """
 
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
     tenant: str = "-"
     policy: str = "-"
@@ -33,7 +41,20 @@ class Record:
     corrector_s: float = 0.0
     policy_tokens: int | None = None
     corrector_tokens: int = 0
+    total_s: float = 0.0
     ahead: Ahead | None = None  # what the corrector computes while the policy is still writing
+    rules: Tenant | None = None
+    configuration: str = ""
+    asked: ChatRequest | None = None
+    todo: Plan | None = None
+    drafts: list[str] = field(default_factory=list)  # by choice; where nothing was corrected, what was sent
+    corrections: list[Correction] = field(default_factory=list)
+    unread: list[bytes] = field(default_factory=list)  # an answer that was relayed as bytes
+    pending: int = 1
+
+    @property
+    def keeps_texts(self) -> bool:
+        return self.rules is not None and self.rules.audit == "full"
 
     def since(self) -> float:
         """Seconds since the request came."""
@@ -42,7 +63,7 @@ class Record:
     def finish(self, metrics: Metrics, log: Any) -> None:
         if self.ahead is not None:
             self.ahead.cancel()
-        total = self.since()
+        self.total_s = total = self.since()
         own = max(0.0, total - (self.policy_s or 0.0) - self.corrector_s)
         metrics.requests.labels(self.policy, self.tenant, self.verdict, first_reason(self.reason), self.status).inc()
         if self.policy_ttft_s is not None:

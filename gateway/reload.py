@@ -7,6 +7,7 @@ changed costs two `stat` calls, so a save is in force for the next request, on a
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ SETTLE_S = 0.05  # an editor may truncate first and write then
 PATIENCE_S = 0.3  # how long a request waits for the reload that it has found
 LOOK_EVERY_S = 1.0
 ENGINE_PATIENCE_S = 60.0
+KEPT_RELOADS = 20
 
 _Signature = tuple[tuple[int, int, int], ...]
 
@@ -76,6 +78,7 @@ class Reloader:
         self._retired: list[asyncio.Task[None]] = []
         self._watch: asyncio.Task[None] | None = None
         self.last_error: str | None = None
+        self.history: deque[dict[str, Any]] = deque(maxlen=KEPT_RELOADS)  # the last ones, the newest last
 
     async def start(self) -> None:
         """Load for the first time. Raises `ConfigError`."""
@@ -98,6 +101,10 @@ class Reloader:
     def snapshot(self) -> Snapshot:
         """The one in force, for a look; who calls its clients asks for the `current()` one."""
         return self._live[-1]
+
+    @property
+    def objectives_path(self) -> Path:
+        return self._paths[1]
 
     async def aclose(self) -> None:
         tasks = [task for task in (self._watch, self._reload, *self._retired) if task is not None]
@@ -169,6 +176,7 @@ class Reloader:
         self._metrics.reloads.labels("applied").inc()
         took_ms = round((time.perf_counter() - started) * 1000, 1)
         self._log.info("reload.applied", took_ms=took_ms, changed=changed)
+        self.history.append({"time": time.time(), "result": "applied", "changed": changed})
         self._retired = [task for task in self._retired if not task.done()]
         self._retired.append(asyncio.create_task(self._retire(before)))
 
@@ -176,6 +184,7 @@ class Reloader:
         self.last_error = error
         self._metrics.reloads.labels("rejected").inc()
         self._log.error("reload.rejected", error=error)
+        self.history.append({"time": time.time(), "result": "rejected", "error": error})
 
     async def _engines_up(self, config: Config) -> bool:
         if self._supervisor is not None:

@@ -32,9 +32,9 @@ def verdict_headers(record: Record) -> dict[str, str]:
     return {"X-Align-Verdict": record.verdict, "X-Align-Reason": record.reason}
 
 
-def note(record: Record, corrections: Any) -> None:
-    """Takes the corrections' figures into the record, all choices together."""
-    told = list(corrections)
+def note(record: Record) -> None:
+    """Takes the figures of its corrections into the record, all choices together."""
+    told = record.corrections
     if not told:  # an answer without a choice
         record.verdict, record.reason = "skipped", "empty_draft"
         return
@@ -89,7 +89,9 @@ def align(todo: Plan, record: Record, corrections: list[Correction], drafts: lis
             "total_tokens": prompt + completion,
         },
         "timings_ms": {
+            "policy_first": _ms(record.policy_ttft_s),
             "policy": _ms(record.policy_s),
+            "corrector_queue": _ms(record.corrector_queue_s),
             "corrector_first_token": _ms(record.corrector_ttft_s),
             "corrector": _ms(record.corrector_s),
             "total": _ms(record.since()),

@@ -45,7 +45,9 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
     # uvicorn drains, and then raises the signal anew: to leave by the end of this function, not in the midst of it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with run_dir() as directory:
-        settings = Settings(policies, objectives, directory, config.server, anonymous=anonymous)
+        settings = Settings(
+            policies, objectives, directory, config.server, anonymous=anonymous, loopback=is_loopback(host)
+        )
         options: dict[str, Any] = {
             "host": host,
             "port": port,
@@ -67,12 +69,17 @@ def worker_app() -> FastAPI:
     configure_logging()
     forget_dead_workers()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
+    told = {
+        name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS", "LOOPBACK")
+    }
     policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
     server = read(policies, objectives, anonymous=anonymous).server
     return create_app(
-        Settings(policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous)
-    )
+        Settings(
+            policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous,
+            loopback=told["LOOPBACK"] == "yes",
+        )
+    )  # fmt: skip
 
 
 def _end_with_parent() -> None:
@@ -89,6 +96,7 @@ def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model
         "OBJECTIVES": str(settings.objectives),
         "RUN_DIR": str(settings.run_dir),
         "ANONYMOUS": "yes" if settings.anonymous else "no",
+        "LOOPBACK": "yes" if settings.loopback else "no",
     }
     os.environ.update({_ENVIRONMENT + name: value for name, value in told.items()})
     metrics_dir = settings.run_dir / "metrics"

@@ -56,6 +56,10 @@ class Metrics:
         self.in_flight = Gauge(
             "metaaligner_in_flight", "Requests in flight.", registry=registry, multiprocess_mode="livesum"
         )
+        self.audit_rows = Counter(
+            "metaaligner_audit_rows", "Answers for the audit trail, by what became of them.", ["result"],
+            registry=registry,
+        )  # fmt: skip
         self.reloads = Counter("metaaligner_reloads", "Configuration reloads.", ["result"], registry=registry)
 
     def _histogram(self, name: str, told: str, labels: list[str], buckets: tuple[float, ...] = _SECONDS) -> Histogram:

@@ -11,6 +11,7 @@ a refusal, needless refusals an answer, and what is fine stays (`harm.py`). Ever
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +83,15 @@ class Wordings:
             name = f"Aspect {rng.randint(1, 9)}"
         return Objective(key=key, name=name, description=descriptions[0] if first else rng.choice(list(descriptions)))
 
+    def beside(self, own: Sequence[Objective]) -> "Wordings":
+        """With objectives of somebody's own; a known one that they have worded anew means what they say."""
+        new = [aim for aim in own if aim.description not in self._known.get(aim.key, {}).get("descriptions", ())]
+        if not new:
+            return self
+        made = copy(self)
+        made._known = {**self._known, **{a.key: {"names": [a.name], "descriptions": [a.description]} for a in new}}
+        return made
+
     def draw_all(self, keys: Iterable[str], rng: random.Random) -> tuple[Objective, ...]:
         """In random order."""
         drawn = [self.draw(key, rng) for key in keys]
@@ -91,6 +101,7 @@ class Wordings:
 
 def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Skipped) -> Iterator[Row]:
     """The rows of one pair: better, its mirror, and equal, each for the objectives that it is true of."""
+    wordings = wordings.beside(pair.own)
     known = {key: scores for key, scores in pair.scores.items() if key in wordings}
     skipped.update(f"no wording for {key}" for key in pair.scores if key not in wordings)
     wins = [key for key, (first, second) in known.items() if second > first + TIE]

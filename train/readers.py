@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from corrector.gate import loops
+from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
 from train.harm import declines, refuses
@@ -45,17 +46,23 @@ def conversation(transcript: str) -> tuple[Turn, ...]:
 
 
 def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
-    """`query, weak, strong, better` with `source` and `licence`."""
+    """`query, weak, strong, better, source, licence`; an audit trail's have `context`, `equal` and `objectives` too."""
     for number, row in _rows(path, skipped):
         weak, strong, better = row.get("weak"), row.get("strong"), row.get("better")
+        equal = row.get("equal") or []
         if not isinstance(weak, str) or not isinstance(strong, str) or not isinstance(better, list):
             skipped.note("weak, strong or better is missing", path, number)
-        elif not weak.strip() or not strong.strip() or not better:
+        elif not weak.strip() or not strong.strip() or not (better or equal):
             skipped.note("an answer is empty", path, number)
         else:
-            scores = {str(name): (0.0, 1.0) for name in better}
+            scores = {**{str(name): (1.0, 1.0) for name in equal}, **{str(name): (0.0, 1.0) for name in better}}
             source, licence = str(row.get("source")), str(row.get("licence"))
-            yield Pair(source, licence, conversation(str(row.get("query") or "")), weak, strong, scores)
+            try:
+                turns, own = _turns(row), _own(row)
+            except (TypeError, ValueError):
+                skipped.note("context or objectives are not as an audit trail writes them", path, number)
+                continue
+            yield Pair(source, licence, turns, weak, strong, scores, own)
 
 
 def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> Iterator[Pair]:
@@ -169,6 +176,18 @@ def _rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
         else:
             skipped.note("not a JSON object", path, number)
+
+
+def _turns(row: dict[str, Any]) -> tuple[Turn, ...]:
+    if "context" in row:
+        return tuple(Turn(**turn) for turn in row["context"])
+    return conversation(str(row.get("query") or ""))
+
+
+def _own(row: dict[str, Any]) -> tuple[Objective, ...]:
+    """`{key: [name, description]}`. Raises `ValueError`."""
+    told = row.get("objectives") or {}
+    return tuple(Objective(key=key, name=name, description=text) for key, (name, text) in told.items())
 
 
 def _last_turn(transcript: Any) -> tuple[str, str] | None:

@@ -22,7 +22,10 @@ Kind = Literal["identical", "equal", "better"]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two answers to one conversation; `scores` has, by objective, those of the first and of the second."""
+    """Two answers to one conversation; `scores` has, by objective, those of the first and of the second.
+
+    `own`: objectives as they were worded where the pair comes from.
+    """
 
     source: str
     licence: str
@@ -30,6 +33,7 @@ class Pair:
     first: str
     second: str
     scores: dict[str, tuple[float, float]]
+    own: tuple[Objective, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

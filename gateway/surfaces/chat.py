@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import exchange
 from gateway.pipeline import Answer
 from gateway.record import Record
-from gateway.surfaces.http import Context, serve
+from gateway.surfaces.http import Context, header_list, serve
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -21,17 +21,8 @@ class ChatCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def handle(body: bytes, record: Record) -> Answer:
-            headers = tuple((name.decode("latin-1"), _text(value)) for name, value in scope["headers"])
-            request = exchange.parse(body, headers, scope["query_string"].decode("latin-1"))
+            request = exchange.parse(body, header_list(scope), scope["query_string"].decode("latin-1"))
             snapshot = await self._context.reloader.current()
             return await self._context.pipeline.chat(snapshot, request, record)
 
         await serve(self._context, scope, receive, send, handle)
-
-
-def _text(value: bytes) -> str:
-    """A header's value. RFC 9110 leaves its encoding open; clients that send more than ASCII send UTF-8."""
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.reload import Snapshot
 from gateway.surfaces.http import Context
 from wire.codec import dumps
 
@@ -18,15 +19,11 @@ def routes(context: Context) -> list[BaseRoute]:
         return Response(b'{"status":"alive"}', media_type="application/json")
 
     async def readyz(request: Request) -> Response:
-        snapshot = context.reloader.snapshot
-        names = [name for name, policy in snapshot.config.policies.items() if policy.kind == OWN]
-        checks = {f"policy {name}": snapshot.upstreams[name].reachable() for name in names}
-        checks |= {f"corrector {name}": corrector.reachable() for name, corrector in snapshot.correctors.items()}
-        up = dict(zip(checks, await asyncio.gather(*checks.values()), strict=True))
-        ready = all(up.values())
+        told = await engines(context.reloader.snapshot)
+        ready = "down" not in told.values()
         said = {
             "status": "ready" if ready else "not ready",
-            "engines": {name: "up" if fine else "down" for name, fine in up.items()},
+            "engines": told,
             "configuration": context.reloader.last_error or "in force",
         }
         return Response(dumps(said), status_code=200 if ready else 503, media_type="application/json")
@@ -35,3 +32,12 @@ def routes(context: Context) -> list[BaseRoute]:
         return Response(context.metrics.exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)]
+
+
+async def engines(snapshot: Snapshot) -> dict[str, str]:
+    """`up` or `down`, of each policy that runs here and each corrector."""
+    names = [name for name, policy in snapshot.config.policies.items() if policy.kind == OWN]
+    checks = {f"policy {name}": snapshot.upstreams[name].reachable() for name in names}
+    checks |= {f"corrector {name}": corrector.reachable() for name, corrector in snapshot.correctors.items()}
+    up = await asyncio.gather(*checks.values())
+    return {name: "up" if fine else "down" for name, fine in zip(checks, up, strict=True)}

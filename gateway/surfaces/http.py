@@ -1,13 +1,17 @@
 """What every surface does alike: read a body, send an answer or an error, stop when the client goes away."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.admin import Admin
+from gateway.audit.trail import Trail
 from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
@@ -15,7 +19,7 @@ from gateway.record import Record
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics
 from wire import sse
-from wire.codec import dumps
+from wire.codec import dumps, loads
 from wire.streams import kept_alive
 
 CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
@@ -27,6 +31,8 @@ class Context:
 
     reloader: Reloader
     pipeline: Pipeline
+    trail: Trail
+    admin: Admin
     limits: InFlight
     metrics: Metrics
     log: Any
@@ -89,6 +95,7 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
             watcher.cancel()
         context.metrics.in_flight.dec()
         record.finish(context.metrics, context.log)
+        context.trail.settle(record)
 
 
 async def send_answer(answer: Answer, send: Send) -> None:
@@ -158,6 +165,39 @@ async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Any]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     work.cancel()
+
+
+async def json_object(request: Request, context: Context, fields: Sequence[str] | None = None) -> dict[str, Any]:
+    """The body of a request that is no completion; fields other than these are refused. Raises `GatewayError`."""
+    try:
+        body = loads(await read_body(request.scope, request.receive, context.max_body_bytes))
+    except ValueError as error:
+        raise GatewayError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise GatewayError(400, "invalid_request", "the body must be a JSON object")
+    unknown = set(body) - set(fields if fields is not None else body)
+    if unknown:
+        message = f"known are {', '.join(fields or ())}, not {', '.join(sorted(map(repr, unknown)))}"
+        raise GatewayError(400, "invalid_request", message)
+    return body
+
+
+def answer(request: Request, value: object, status: int = 200) -> Response:
+    """An answer of ours in JSON, with the request's id."""
+    headers = {"X-Request-Id": request_id(request.scope)}
+    return Response(dumps(value), status, media_type="application/json", headers=headers)
+
+
+def header_list(scope: Scope) -> tuple[tuple[str, str], ...]:
+    """Names in lower case, values as text: their encoding is left open (RFC 9110), and most who need one send UTF-8."""
+    return tuple((name.decode("latin-1"), _text(value)) for name, value in scope["headers"])
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def request_id(scope: Scope) -> str:

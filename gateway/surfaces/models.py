@@ -6,8 +6,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway import plan
 from gateway.errors import GatewayError
-from gateway.surfaces.http import Context, request_id
-from wire.codec import dumps
+from gateway.surfaces.http import Context, answer
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -17,7 +16,7 @@ def routes(context: Context) -> list[BaseRoute]:
         return plan.usable(snapshot.config, tenant)
 
     async def models(request: Request) -> Response:
-        return _answer(request, {"object": "list", "data": [_model(name) for name in await allowed(request)]})
+        return answer(request, {"object": "list", "data": [_model(name) for name in await allowed(request)]})
 
     async def model(request: Request) -> Response:
         wanted = request.path_params["name"]
@@ -25,15 +24,10 @@ def routes(context: Context) -> list[BaseRoute]:
         if wanted not in names:
             message = f"no model {wanted!r} here; there are: {', '.join(names) or 'none'}"
             raise GatewayError(404, "model_not_found", message, param="model")
-        return _answer(request, _model(wanted))
+        return answer(request, _model(wanted))
 
     return [Route("/v1/models", models), Route("/v1/models/{name:path}", model)]
 
 
 def _model(name: str) -> dict[str, object]:
     return {"id": name, "object": "model", "created": 0, "owned_by": "metaaligner"}
-
-
-def _answer(request: Request, value: object) -> Response:
-    headers = {"X-Request-Id": request_id(request.scope)}
-    return Response(dumps(value), media_type="application/json", headers=headers)

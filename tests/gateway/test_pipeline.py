@@ -41,9 +41,9 @@ class Endless:
 async def test_nothing_goes_on_after_a_stream_was_closed() -> None:
     both: Any = Endless()
     unused: Any = None
-    todo: Any = SimpleNamespace(mode="full", **vars(TODO))
+    todo: Any = SimpleNamespace(mode="full", live_draft=False, **vars(TODO))
     request: Any = SimpleNamespace(body={"messages": []}, include_usage=False)
-    stream = Pipeline(unused, unused)._correct_stream(both, todo, both, request, Record())
+    stream = Pipeline(unused, unused, unused)._correct_stream(both, todo, both, request, Record())
     async for chunk in stream:
         if b"better" in chunk:
             break

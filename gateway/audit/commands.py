@@ -1,0 +1,181 @@
+"""`metaaligner audit list | show | purge | export`: the trail from a terminal."""
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
+
+from corrector.objectives import Tenant
+from gateway import worddiff
+from gateway.audit import pairs
+from gateway.audit.search import Wanted
+from gateway.audit.store import Store
+from gateway.audit.trail import expired
+from gateway.config import Config, read
+
+Told = TypeVar("Told")
+
+_FILES = (
+    click.option("--policies", type=click.Path(path_type=Path), default=Path("policies.yaml"), show_default=True),
+    click.option("--objectives", type=click.Path(path_type=Path), default=Path("objectives.yaml"), show_default=True),
+    click.option("--url", help="Another trail: sqlite:///FILE or postgresql://..."),
+)
+_TENANT = click.option("--tenant", help="Of this tenant only.")
+
+
+def _files(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in reversed(_FILES):
+        command = option(command)
+    return command
+
+
+@click.group()
+def audit() -> None:
+    """What became of the answers: list, show, delete, export."""
+
+
+@audit.command("list")
+@_TENANT
+@click.option("--policy")
+@click.option("--verdict")
+@click.option("--mode")
+@click.option("--find", "q", help="In texts, conversations and request ids.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@_files
+def list_(limit: int, as_json: bool, policies: Path, objectives: Path, url: str | None, **filters: str | None) -> None:
+    """The newest answers, one a line."""
+    config = read(policies, objectives)
+    wanted = Wanted(**{name: value for name, value in filters.items() if value}, limit=limit)  # type: ignore[arg-type]
+    rows = _with_store(config, url, lambda store: store.search(wanted))
+    if as_json:
+        for row in rows:
+            click.echo(_json(row))
+        return
+    table = Table("id", "time", "tenant", "policy", "verdict", "reason", "changed", "ms", "texts", box=None)
+    for row in rows:
+        changed = "" if row["changed"] is None else f"{row['changed']:.0%}"
+        verdict = f"{row['verdict']} (shadow)" if row["mode"] == "shadow" else row["verdict"]
+        table.add_row(
+            str(row["id"]), f"{row['time']:%Y-%m-%d %H:%M:%S}", row["tenant"], row["policy"], verdict,
+            row["reason"] if row["error"] is None else row["error"], changed, f"{row['total_ms'] or 0:.0f}",
+            "yes" if row["texts"] else "",
+        )  # fmt: skip
+    Console(soft_wrap=True).print(table)
+
+
+@audit.command()
+@click.argument("which")
+@_files
+def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
+    """One answer whole, by its number or its request's id; what was changed as `[-out-]{+in+}`."""
+
+    async def find(store: Store) -> dict[str, Any] | None:
+        id_ = int(which) if which.isdecimal() else await store.newest(which)
+        return None if id_ is None else await store.get(id_)
+
+    row = _with_store(read(policies, objectives), url, find)
+    if row is None:
+        raise click.ClickException(f"no answer {which!r} is kept")
+    choices, turns, judged = row.pop("choices"), row.pop("context") or [], row.pop("feedback")
+    for name, value in row.items():
+        if value is not None:
+            click.echo(f"{name:20}{value if isinstance(value, str | int | float | datetime) else _json(value)}")
+    for turn in turns:
+        click.echo(f"\n[{turn['role']}] {turn['text']}")
+    for choice in choices:
+        click.echo(f"\n[{choice['verdict']}: {choice['reason']}]")
+        click.echo(_marked(choice["draft"], choice["correction"]))
+    for one in judged:
+        click.echo(f"\n{one['time']:%Y-%m-%d %H:%M} {one['by']} prefers: {one['choice']}  {one['comment'] or ''}")
+
+
+@audit.command()
+@_TENANT
+@click.option("--older-than", "days", type=click.IntRange(0), help="Days; default: as each tenant's retention_days.")
+@_files
+def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path, url: str | None) -> None:
+    """Delete old answers, with their texts and feedback. `--older-than 0` deletes all."""
+    config = read(policies, objectives)
+    tenants = dict(config.objectives.tenants)
+
+    async def clean(store: Store) -> int:
+        if days is not None:
+            return await store.purge(timedelta(days=days), tenant)
+        if tenant is not None:
+            kept = (
+                tenants[tenant].retention_days if tenant in tenants else Tenant.model_fields["retention_days"].default
+            )
+            return await store.purge(timedelta(days=kept), tenant)
+        return await expired(store, tenants)
+
+    click.echo(f"{_with_store(config, url, clean)} answers deleted")
+
+
+@audit.command()
+@_TENANT
+@click.option("--pairs", "as_pairs", is_flag=True, help="Training rows for `metaaligner train prepare pairs=FILE`.")
+@click.option("--output", type=click.File("w", encoding="utf-8", errors="backslashreplace"), default="-")
+@_files
+def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, objectives: Path, url: str | None) -> None:
+    """Whole answers as JSON Lines; with --pairs what people preferred, of tenants that consent (`training: true`)."""
+    config = read(policies, objectives)
+    consenting = {name for name, one in config.objectives.tenants.items() if one.training}
+    told: Counter[str] = Counter()
+
+    async def write(store: Store) -> None:
+        async for row in store.each(Wanted(tenant=tenant), judged=as_pairs):
+            if not as_pairs:
+                output.write(_json(row) + "\n")
+                told["answers"] += 1
+                continue
+            if row["tenant"] not in consenting:
+                told["left out: no consent"] += 1
+                continue
+            made = list(pairs.pairs_of(row))
+            for pair in made:
+                output.write(_json(pair) + "\n")
+            told["pairs" if made else "left out: no texts, or nothing preferred"] += len(made) or 1
+
+    _with_store(config, url, write)
+    click.echo(", ".join(f"{count} {what}" for what, count in told.items()) or "nothing", err=True)
+
+
+def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitable[Told]]) -> Told:
+    async def run() -> Told:
+        try:
+            store = Store(url or config.server.audit.location())
+        except ModuleNotFoundError as error:
+            raise click.ClickException(
+                f"{error.name} is missing: pip install 'metaaligner-gateway[postgres]'"
+            ) from None
+        except (ValueError, KeyError) as error:
+            raise click.ClickException(f"no such trail: {error}") from None
+        try:
+            await store.open()
+            return await work(store)
+        except SQLAlchemyError as error:
+            raise click.ClickException(f"the trail cannot be read: {getattr(error, 'orig', None) or error}") from None
+        finally:
+            await store.aclose()
+
+    return asyncio.run(run())
+
+
+def _marked(draft: str, correction: str | None) -> str:
+    if correction is None:
+        return draft
+    marks = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}"}
+    return "".join(marks[kind].format(words) for kind, words in worddiff.diff(draft, correction))
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=lambda one: one.isoformat())

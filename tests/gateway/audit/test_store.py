@@ -1,0 +1,175 @@
+"""The trail's database, on SQLite and on PostgreSQL alike."""
+
+import asyncio
+import stat
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from gateway.audit import tables
+from gateway.audit.search import Wanted
+from gateway.audit.store import Store
+from tests.gateway.audit.conftest import NOW, row
+
+
+async def test_what_was_written_is_read_again(store: Store) -> None:
+    whole = row("one", texts=("The sky.", "The blue sky."), context=[{"role": "user", "text": 'Grüße, "you"\n☃'}])
+    await store.write([whole])
+    (found,) = await store.search(Wanted())
+    assert found["texts"] is True
+    assert found["time"] == NOW
+    again = await store.get(found["id"])
+    assert again is not None
+    (choice,) = again["choices"]
+    assert (choice["draft"], choice["correction"]) == ("The sky.", "The blue sky.")
+    kept = {name: value for name, value in whole.items() if name != "texts"}
+    assert {name: again[name] for name in kept} == kept
+
+
+async def test_a_row_without_texts_has_none(store: Store) -> None:
+    await store.write([row("one")])
+    (found,) = await store.search(Wanted())
+    assert found["texts"] is False
+    again = await store.get(found["id"])
+    assert again is not None
+    assert (again["choices"], again["context"], again["descriptions"]) == ([], None, None)
+
+
+async def test_texts_go_to_the_answers_that_they_belong_to(store: Store) -> None:
+    rows = [row(f"r{n}", texts=(f"draft {n}", f"better {n}") if n % 3 else None) for n in range(50)]
+    await store.write(rows)
+    found = await store.search(Wanted(limit=100))
+    assert [one["request_id"] for one in found] == [f"r{n}" for n in reversed(range(50))]
+    for one in found:
+        whole = await store.get(one["id"])
+        assert whole is not None
+        n = int(one["request_id"][1:])
+        assert [choice["draft"] for choice in whole["choices"]] == ([f"draft {n}"] if n % 3 else [])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        (Wanted(tenant="acme"), ["b"]),
+        (Wanted(verdict="unchanged"), ["a"]),
+        (Wanted(mode="shadow"), ["b"]),
+        (Wanted(policy="other"), []),
+        (Wanted(since=NOW - timedelta(days=2)), ["c", "b"]),
+        (Wanted(until=NOW - timedelta(days=2)), ["a"]),
+        (Wanted(q="c"), ["c"]),
+        (Wanted(q="BLUE"), ["c"]),
+        (Wanted(q='say "why"'), ["c"]),
+        (Wanted(q="100%"), []),
+        (Wanted(with_texts=True), ["c"]),
+        (Wanted(limit=2), ["c", "b"]),
+    ],
+    ids=lambda value: str(value) if isinstance(value, list) else "",
+)
+async def test_answers_are_found(store: Store, wanted: Wanted, expected: list[str]) -> None:
+    asked = [{"role": "user", "text": 'They say "why", 100 of them.'}]
+    await store.write(
+        [
+            row("a", verdict="unchanged", days_ago=3),
+            row("b", tenant="acme", mode="shadow", days_ago=1),
+            row("c", texts=("The sky.", "The blue sky."), context=asked),
+        ]
+    )
+    assert [found["request_id"] for found in await store.search(wanted)] == expected
+
+
+async def test_pages_follow_each_other(store: Store) -> None:
+    await store.write([row(f"r{n}") for n in range(5)])
+    first = await store.search(Wanted(limit=3))
+    second = await store.search(Wanted(limit=3, before=first[-1]["id"]))
+    assert [found["request_id"] for found in (*first, *second)] == ["r4", "r3", "r2", "r1", "r0"]
+
+
+async def test_the_last_answer_to_a_request_of_a_tenant(store: Store) -> None:
+    await store.write([row("one", tenant="a"), row("one", tenant="a"), row("one", tenant="b")])
+    newest = await store.newest("one", "a")
+    assert newest is not None
+    assert (await store.get(newest) or {})["tenant"] == "a"
+    assert await store.newest("one", "c") is None
+
+
+async def test_feedback_is_counted_and_kept(store: Store) -> None:
+    await store.write([row("one"), row("two")])
+    id_ = await store.newest("one")
+    assert id_ is not None
+    await store.judge(id_, "correction", "client", "helpfulness", "much better")
+    await store.judge(id_, "correction", "console")
+    await store.judge(id_, "tie", "console")
+    two, one = await store.search(Wanted())
+    assert one["feedback"] == {"draft": 0, "correction": 2, "tie": 1}
+    assert two["feedback"] == {"draft": 0, "correction": 0, "tie": 0}
+    told = (await store.get(id_) or {})["feedback"]
+    assert [(said["choice"], said["by"], said["objective"], said["comment"]) for said in told] == [
+        ("correction", "client", "helpfulness", "much better"),
+        ("correction", "console", None, None),
+        ("tie", "console", None, None),
+    ]
+    assert [found["request_id"] async for found in store.each(Wanted(), judged=True)] == ["one"]
+
+
+async def test_what_is_old_goes_with_all_that_belongs_to_it(store: Store) -> None:
+    await store.write([row("old", days_ago=9, texts=("a", "b")), row("new"), row("other", tenant="x", days_ago=9)])
+    old = await store.newest("old")
+    assert old is not None
+    await store.judge(old, "tie", "client")
+    assert await store.purge(timedelta(days=7), "t") == 1
+    assert [found["request_id"] for found in await store.search(Wanted())] == ["other", "new"]
+    async with store._engine.connect() as connection:
+        for table in (tables.texts, tables.feedback):
+            assert (await connection.execute(sa.select(table))).all() == []
+    assert await store.purge(timedelta(days=7), but=["t", "x"]) == 0
+    assert await store.purge(timedelta(days=7), but=["t"]) == 1
+
+
+async def test_modes_are_compared(store: Store) -> None:
+    shadow = {"mode": "shadow", "changed": 0.5, "corrector_ms": 10.0}
+    await store.write([row("a"), row("b", verdict="unchanged", changed=0.0), row("c", **shadow), row("d", tenant="x")])
+    id_ = await store.newest("c")
+    assert id_ is not None
+    await store.judge(id_, "draft", "console")
+    full, shadows = await store.compare("t")
+    assert (full["mode"], full["answers"], full["changed"]) == ("full", 2, 0.125)
+    assert full["verdicts"] == {"corrected": 1, "unchanged": 1}
+    assert (shadows["mode"], shadows["changed"], shadows["corrector_ms"]) == ("shadow", 0.5, 10.0)
+    assert shadows["feedback"] == {"draft": 1, "correction": 0, "tie": 0}
+
+
+async def test_several_gateways_make_the_tables_at_once(url: str) -> None:
+    stores = [Store(url) for _ in range(4)]
+    try:
+        await asyncio.gather(*[store.open() for store in stores])
+        await asyncio.gather(*[store.write([row(f"r{n}")]) for n, store in enumerate(stores)])
+        assert len(await stores[0].search(Wanted())) == 4
+    finally:
+        for store in stores:
+            await store.aclose()
+
+
+async def test_the_revisions_make_the_tables_that_the_code_knows(store: Store) -> None:
+    def differences(connection: sa.Connection) -> object:
+        return compare_metadata(MigrationContext.configure(connection), tables.metadata)
+
+    async with store._engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+def test_the_newest_revision_is_the_one_that_is_looked_for() -> None:
+    migrations = Path(tables.__file__).parent / "migrations"
+    assert ScriptDirectory(str(migrations)).get_current_head() == tables.HEAD
+
+
+async def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/state/audit.db")
+    await store.open()
+    await store.aclose()
+    assert stat.S_IMODE((tmp_path / "state/audit.db").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700

@@ -1,0 +1,234 @@
+"""From an answer to the trail: what is kept of it, and that nothing waits for it."""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.audit.search import Wanted
+from gateway.audit.trail import Trail
+from gateway.config import AuditOptions
+from gateway.record import Record
+from gateway.telemetry import Metrics
+from tests.conftest import OBJECTIVES, Gateway, correcting, saying
+from tests.gateway.conftest import BETTER, DRAFT, World, replying, soon
+
+ASKED = "Write to ada@example.org, will you?"
+
+
+def auditing(level: str, **more: Any) -> str:
+    told = {"keys": "none", "objectives": "default", "allow_off": True, "audit": level, **more}
+    return OBJECTIVES.replace("{keys: none, objectives: default, allow_off: true}", json.dumps(told))
+
+
+async def kept(gw: Gateway) -> list[dict[str, Any]]:
+    """The trail's rows whole, the oldest first."""
+    trail = gw.app.state.trail
+    await trail.flush()
+    store = await trail.store()
+    return [row async for row in store.each(Wanted())]
+
+
+def asking(text: str = ASKED, **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": text}], **more}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_answer_leaves_its_figures(world: World, stream: bool) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    headers = {"X-Request-Id": "mine"}
+    await (gw.stream(headers, **asking()) if stream else gw.chat(headers, **asking()))
+    (row,) = await kept(gw)
+    told = {name: row[name] for name in ("request_id", "tenant", "policy", "served_by", "corrector", "mode", "stream")}
+    assert told == {
+        "request_id": "mine", "tenant": "public", "policy": "m", "served_by": "m", "corrector": "c", "mode": "full",
+        "stream": stream,
+    }  # fmt: skip
+    assert (row["status"], row["verdict"], row["reason"], row["error"]) == (200, "corrected", "rewritten", None)
+    assert row["objectives"] == ["helpfulness"]
+    assert row["configuration"] == hashlib.sha256(gw.policies.read_bytes() + gw.objectives.read_bytes()).hexdigest()
+    assert 0 < row["changed"] < 1
+    assert 0 < row["policy_ms"] < row["total_ms"]
+    assert row["corrector_ms"] > 0
+    assert row["corrector_tokens"] == 3
+    assert (row["context"], row["descriptions"], row["choices"]) == (None, None, [])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_tenant_that_says_so_keeps_the_texts(world: World, stream: bool) -> None:
+    gw, _, _ = await world(objectives=auditing("full"))
+    await (gw.stream(**asking()) if stream else gw.chat(**asking()))
+    (row,) = await kept(gw)
+    assert row["context"] == [{"role": "user", "text": ASKED}]
+    assert row["descriptions"] == {
+        "helpfulness": ["Helpfulness", "The response should provide useful resources and suggestions to the user"]
+    }
+    (choice,) = row["choices"]
+    assert (choice["draft"], choice["correction"], choice["verdict"]) == (DRAFT, BETTER, "corrected")
+
+
+async def test_nothing_is_kept_unless_the_tenant_says_so(world: World) -> None:
+    gw, _, _ = await world()
+    await gw.chat()
+    await asyncio.sleep(0.05)
+    assert await kept(gw) == []
+
+
+async def test_what_is_to_be_taken_out_is_taken_out(world: World) -> None:
+    draft = "Ask ada@example.org about Project Bluebird, in the air."
+    redact = ["email", {"pattern": "(?i)project \\w+"}]
+    gw, _, _ = await world(saying(draft), objectives=auditing("full", redact=redact))
+    _, _, body = await gw.chat(**asking())
+    assert "ada@example.org" in body["choices"][0]["message"]["content"]
+    (row,) = await kept(gw)
+    assert row["context"][0]["text"] == "Write to [redacted], will you?"
+    assert row["choices"][0]["draft"] == "Ask [redacted] about [redacted], in the air."
+    assert "example.org" not in json.dumps(row["choices"] + row["context"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_turning_alignment_off_does_not_get_round_the_trail(world: World, stream: bool) -> None:
+    gw, _, _ = await world(objectives=auditing("full"))
+    headers = {"X-Align-Mode": "off"}
+    await (gw.stream(headers) if stream else gw.chat(headers))
+    (row,) = await kept(gw)
+    assert (row["mode"], row["verdict"], row["reason"]) == ("off", "skipped", "mode_off")
+    (choice,) = row["choices"]
+    assert (choice["draft"], choice["correction"]) == (DRAFT, None)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_shadow_leaves_what_would_have_been_sent(world: World, stream: bool) -> None:
+    gw, _, _ = await world(objectives=auditing("full"))
+    headers = {"X-Align-Mode": "shadow"}
+    await (gw.stream(headers) if stream else gw.chat(headers))
+    await soon(lambda: gw.app.state.trail.queued > 0)
+    (row,) = await kept(gw)
+    assert (row["mode"], row["verdict"], row["reason"]) == ("shadow", "corrected", "rewritten")
+    assert row["corrector_ms"] > 0
+    (choice,) = row["choices"]
+    assert (choice["draft"], choice["correction"]) == (DRAFT, BETTER)
+
+
+async def test_a_failure_is_kept_too(world: World) -> None:
+    gw, _, _ = await world(replying({"error": {"message": "no"}}, 400), objectives=auditing("full"))
+    await gw.chat()
+    (row,) = await kept(gw)
+    assert (row["status"], row["error"], row["verdict"]) == (400, "upstream_error", "-")
+    assert row["choices"] == []
+
+
+async def test_a_wish_that_is_refused_is_kept_too(world: World) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    await gw.chat({"X-Align-Objectives": "nonsense"})
+    (row,) = await kept(gw)
+    assert (row["tenant"], row["status"], row["error"]) == ("public", 400, "unknown_objective")
+
+
+async def test_every_choice_is_kept(world: World) -> None:
+    body = {
+        "id": "1", "object": "chat.completion", "created": 1, "model": "x",
+        "choices": [
+            {"index": n, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}
+            for n, text in enumerate([DRAFT, "Clouds are white."])
+        ],
+    }  # fmt: skip
+    gw, _, _ = await world(replying(body), objectives=auditing("full"))
+    await gw.chat()
+    (row,) = await kept(gw)
+    assert [(one["choice"], one["draft"], one["verdict"]) for one in row["choices"]] == [
+        (0, DRAFT, "corrected"),
+        (1, "Clouds are white.", "unchanged"),
+    ]
+
+
+async def test_a_text_that_a_database_cannot_hold_is_kept_as_far_as_it_can(world: World) -> None:
+    gw, _, _ = await world(saying("a \x00 b"), correcting(str), objectives=auditing("full"))
+    await gw.chat(**asking("half \ud83d of a smile \x00"))
+    (row,) = await kept(gw)
+    assert row["choices"][0]["draft"] == "a \ufffd b"
+    assert row["context"][0]["text"] == "half ? of a smile \ufffd"
+
+
+async def test_an_orderly_stop_loses_nothing(world: World, tmp_path: Path) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    await asyncio.gather(*[gw.chat() for _ in range(20)])
+    assert gw.app.state.trail.queued > 0
+    await gw.app.state.trail.aclose(5)
+    assert gw.app.state.trail.queued == 0
+    assert len(await kept(gw)) == 20
+
+
+class Log:
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def error(self, event: str, **told: Any) -> None:
+        self.events.append(event)
+
+    warning = info = error
+
+
+def entry(gw: Gateway, request_id: str = "r") -> Record:
+    made = Record(request_id=request_id)
+    made.rules = gw.app.state.reloader.snapshot.config.objectives.tenants["public"]
+    return made
+
+
+async def test_a_database_that_is_away_delays_no_answer_and_gets_its_rows_when_it_is_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.audit.trail.RETRY_S", 0.02)
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    (tmp_path / "away").write_text("a file where a folder should be")
+    log = Log()
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/away/audit.db"), Metrics(), log)
+    trail.settle(entry(gw))
+    await soon(lambda: "audit.unavailable" in log.events)
+    assert trail.queued == 1
+    (tmp_path / "away").unlink()
+    await trail.flush()
+    assert trail.queued == 0
+    assert log.events.count("audit.unavailable") == 1
+    assert len(await (await trail.store()).search(Wanted())) == 1
+    await trail.aclose(1)
+
+
+async def test_what_the_queue_has_no_room_for_is_dropped_and_counted(world: World, tmp_path: Path) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    metrics = Metrics()
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/few.db", queue=3), metrics, Log())
+    for number in range(5):
+        trail.settle(entry(gw, f"r{number}"))
+    await trail.flush()
+    rows = await (await trail.store()).search(Wanted())
+    assert [row["request_id"] for row in rows] == ["r2", "r1", "r0"]
+    told = metrics.exposition().decode()
+    assert 'metaaligner_audit_rows_total{result="dropped"} 2.0' in told
+    assert 'metaaligner_audit_rows_total{result="written"} 3.0' in told
+    await trail.aclose(1)
+
+
+async def test_what_is_lost_at_a_stop_is_said(world: World, tmp_path: Path) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    (tmp_path / "away").write_text("")
+    log = Log()
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/away/audit.db"), Metrics(), log)
+    trail.settle(entry(gw))
+    await trail.aclose(0.05)
+    assert log.events[-1] == "audit.lost"
+
+
+async def test_what_is_older_than_its_tenant_says_goes(world: World) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata", retention_days=7))
+    store = await gw.app.state.trail.store()
+    from gateway.audit.trail import expired
+    from tests.gateway.audit.conftest import row
+
+    old = [row("a", tenant="public", days_ago=8), row("b", tenant="gone", days_ago=31)]
+    await store.write([*old, row("c", tenant="public", days_ago=6), row("d", tenant="gone", days_ago=29)])
+    assert await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants) == 2
+    assert [one["request_id"] for one in await store.search(Wanted())] == ["d", "c"]
