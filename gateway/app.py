@@ -9,12 +9,14 @@ from typing import Any
 
 import structlog
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from corrector.supervisor import Supervisor
+from gateway import spans
 from gateway.admin import Admin
 from gateway.audit.trail import Trail
 from gateway.config import ServerOptions
@@ -36,6 +38,9 @@ from gateway.surfaces import (
 )  # fmt: skip
 from gateway.surfaces.http import Context, error_body, request_id, unforeseen
 from gateway.telemetry import Metrics
+
+# FastAPI would tell a collector of its own: every request a second time, and with bodies in it.
+UNTOLD: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
 EXPOSED = (
     "X-Request-Id",
@@ -71,6 +76,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, metrics, log, anonymous=settings.anonymous
     )
+    tracing = spans.tracing(log)
     trail = Trail(settings.server.audit, metrics, log)
     pipeline = Pipeline(metrics, trail, log, settings.server.max_in_flight)
 
@@ -84,8 +90,17 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         finally:
             await reloader.aclose()
             await trail.aclose(settings.server.drain_s)
+            if tracing is not None:
+                await tracing.aclose()
 
-    app = FastAPI(title="metaaligner-gateway", lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="metaaligner-gateway",
+        lifespan=lifespan,
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        telemetry=UNTOLD,
+    )
     app.state.reloader = reloader
     app.state.supervisor = supervisor
     app.state.trail = trail
@@ -98,6 +113,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         metrics,
         log,
         int(settings.server.max_body_mb * 1_000_000),
+        tracing=tracing,
     )
     surfaces = (chat, align, models, objectives, feedback, health, console, console_admin, console_objectives)
     for surface in surfaces:

@@ -31,7 +31,10 @@ class Spoken:
 
 def task(request: ChatRequest, todo: Plan, draft: str, *, live: bool = False, keep: bool = True) -> Task:
     context = exchange.conversation(request.body["messages"])
-    return Task(context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt)
+    return Task(
+        context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt,
+        headers=request.corrector_headers,
+    )  # fmt: skip
 
 
 def draft_of(text: str, todo: Plan) -> tuple[str, str]:

@@ -31,7 +31,7 @@ class ChatRequest:
     """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`.
 
     `raw` is the body as it came, None where it held `align`, which no upstream may see. `salt` is the tenant's, for
-    engines that keep the prefixes of prompts (vLLM's `cache_salt`).
+    engines that keep the prefixes of prompts (vLLM's `cache_salt`). `corrector_headers` go to the corrector's.
     """
 
     raw: bytes | None
@@ -41,6 +41,7 @@ class ChatRequest:
     header_list: tuple[tuple[str, str], ...]
     query: str
     salt: str = ""
+    corrector_headers: Mapping[str, str] | None = None
 
     @property
     def model(self) -> str:

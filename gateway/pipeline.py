@@ -21,7 +21,7 @@ from typing import Any
 from corrector.correction import Correction
 from corrector.corrector import Corrector, whole
 from corrector.segmented import in_segments
-from gateway import corrections, exchange, plan, replies, report
+from gateway import corrections, exchange, plan, replies, report, spans
 from gateway.audit.trail import Trail
 from gateway.corrections import Spoken
 from gateway.errors import GatewayError, from_wire
@@ -75,6 +75,8 @@ class Pipeline:
         """Answer one chat completion. Raises `GatewayError`."""
         todo = self._resolve(snapshot, request, record)
         request = replace(request, salt=todo.salt)
+        if record.trace is not None:
+            request = spans.planned(request, record.trace, todo, snapshot.config)
         if request.stream and todo.skip not in _UNSEEN:  # in those, a beat could fall into the midst of an event
             return await self._stream(snapshot, todo, request, record)
         reply = await self._ask(snapshot, todo, request, record)
@@ -127,10 +129,13 @@ class Pipeline:
             record.ahead = snapshot.correctors[todo.corrector].ahead(corrections.task(request, todo, ""))
         failure: WireError | None = None
         for name in todo.policies:
+            asked = request if record.trace is None else spans.asking(request, record.trace, name, snapshot.config)
             try:
-                reply = await snapshot.upstreams[name].ask(request)
+                reply = await snapshot.upstreams[name].ask(asked)
             except WireError as error:
                 failure = failure or error
+                if record.trace is not None:
+                    spans.failed(record.trace, error)
                 if isinstance(error, Rejected) and error.status not in (401, 403, 404, 408, 429) and error.status < 500:
                     break  # the request itself is at fault; another policy would say so too
                 self._log.warning("policy.failed", policy=name, request_id=record.request_id, error=str(error))
@@ -300,6 +305,8 @@ class Pipeline:
 
         def done(task: asyncio.Task[None]) -> None:
             self._shadows.discard(task)
+            if record.trace is not None:
+                spans.corrected(record, record.trace)
             self._trail.settle(record)
 
         record.pending += 1

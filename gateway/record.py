@@ -4,7 +4,7 @@ import re
 import time
 import uuid
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from corrector.ahead import Ahead
 from corrector.correction import Correction
@@ -12,6 +12,9 @@ from corrector.objectives import Tenant
 from gateway.exchange import ChatRequest
 from gateway.plan import Plan
 from gateway.telemetry import Metrics
+
+if TYPE_CHECKING:  # OpenTelemetry is optional
+    from gateway.tracing import Trace
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Record:
     corrections: list[Correction] = field(default_factory=list)
     unread: list[bytes] = field(default_factory=list)  # an answer that was relayed as bytes
     pending: int = 1
+    trace: "Trace | None" = None
 
     @property
     def keeps_texts(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from corrector.correction import Correction
+from gateway import spans
 from gateway.errors import passed_headers
 from gateway.exchange import Json
 from gateway.plan import Plan
@@ -51,6 +52,8 @@ def note(record: Record) -> None:
 
 
 def note_usage(record: Record, body: Mapping[str, Any]) -> None:
+    if record.trace is not None:
+        spans.note(record.trace, body)
     usage = body.get("usage")
     if isinstance(usage, dict) and isinstance(usage.get("completion_tokens"), int):
         record.policy_tokens = usage["completion_tokens"]

@@ -13,12 +13,12 @@ from tests.conftest import ROOT
 
 ROOMS = ("wire", "corrector", "gateway")
 FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
-HEAVY = ("litellm", "torch", "vllm", "transformers", "xllamacpp")
+HEAVY = ("litellm", "opentelemetry.sdk", "torch", "vllm", "transformers", "xllamacpp")
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
     "cli", "serve", "app", "surfaces", "pipeline", "corrections", "replies", "report", "batch", "reload", "audit",
-    "admin", "editing", "figures", "limits", "record", "plan", "config", "upstreams", "exchange", "errors", "worddiff",
-    "telemetry",
+    "admin", "editing", "figures", "spans", "limits", "record", "plan", "config", "upstreams", "exchange", "errors",
+    "worddiff", "telemetry", "tracing",
 )  # fmt: skip
 
 
@@ -59,9 +59,12 @@ def test_every_module_of_the_gateway_stands_on_the_ladder() -> None:
     assert modules == set(LADDER)
 
 
-def test_litellm_is_imported_in_one_file() -> None:
-    users = [path for path in FILES if any(room(name) == "litellm" for name in imported(path))]
-    assert users == [ROOT / "gateway/upstreams/litellm.py"]
+@pytest.mark.parametrize(
+    ("package", "file"), [("litellm", "gateway/upstreams/litellm.py"), ("opentelemetry", "gateway/tracing.py")]
+)
+def test_what_is_optional_is_imported_in_one_file(package: str, file: str) -> None:
+    users = [path for path in FILES if any(room(name) == package for name in imported(path))]
+    assert users == [ROOT / file]
 
 
 @pytest.mark.parametrize("path", ["constraints.txt", "bench/peers-constraints.txt"])

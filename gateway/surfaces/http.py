@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway import spans
 from gateway.admin import Admin
 from gateway.audit.trail import Trail
 from gateway.errors import GatewayError, error_object
@@ -21,6 +22,9 @@ from gateway.telemetry import Metrics
 from wire import sse
 from wire.codec import dumps, loads
 from wire.streams import kept_alive
+
+if TYPE_CHECKING:  # OpenTelemetry is optional
+    from gateway.tracing import Tracing
 
 CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
 
@@ -37,6 +41,7 @@ class Context:
     metrics: Metrics
     log: Any
     max_body_bytes: int
+    tracing: "Tracing | None" = None
 
 
 class ClientGone(Exception):
@@ -68,6 +73,8 @@ Handle = Callable[[bytes, Record], Awaitable[Answer]]
 async def serve(context: Context, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
     """Run one request to its end: the only place where a failure becomes an error answer."""
     record = Record(request_id=request_id(scope))
+    if context.tracing is not None:
+        record.trace = spans.begin(context.tracing, scope)
     context.metrics.in_flight.inc()
     watcher: asyncio.Task[None] | None = None
     try:
@@ -95,6 +102,8 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
             watcher.cancel()
         context.metrics.in_flight.dec()
         record.finish(context.metrics, context.log)
+        if record.trace is not None:
+            spans.finish(record, record.trace)
         context.trail.settle(record)
 
 
