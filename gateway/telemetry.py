@@ -61,6 +61,10 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.reloads = Counter("metaaligner_reloads", "Configuration reloads.", ["result"], registry=registry)
+        # Known from the start: a counter's first appearance is no increase, so the first of them would alarm nobody.
+        for counter, results in ((self.reloads, ("applied", "rejected")), (self.audit_rows, ("written", "dropped"))):
+            for result in results:
+                counter.labels(result)
 
     def _histogram(self, name: str, told: str, labels: list[str], buckets: tuple[float, ...] = _SECONDS) -> Histogram:
         return Histogram(f"metaaligner_{name}", told, labels, buckets=buckets, registry=self._registry)
