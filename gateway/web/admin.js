@@ -33,11 +33,7 @@ function _off() {
   return el(
     "div",
     { class: "notice" },
-    el(
-      "p",
-      {},
-      "The admin views are off: this page is asked for from beyond the gateway's own machine, and there is no admin key.",
-    ),
+    el("p", {}, "The admin views are off: you come from beyond the gateway's own machine, and it has no admin key."),
     el(
       "p",
       {},
