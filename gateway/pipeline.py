@@ -99,6 +99,8 @@ class Pipeline:
             told = Correction(draft, "skipped", todo.skip)
         else:
             record.corrector = todo.corrector
+            if record.trace is not None:
+                request = spans.planned(request, record.trace, todo, snapshot.config)
             correct = in_segments if todo.mode == "segment" else whole
             task = corrections.task(request, todo, draft, keep=todo.keeps_draft)
             try:

@@ -49,7 +49,7 @@ def tracing(log: Any) -> "Tracing | None":
 def begin(made: "Tracing", scope: Mapping[str, Any]) -> "Trace":
     """A request has come."""
     host, port = scope.get("server") or (None, None)
-    return made.begin(
+    trace = made.begin(
         scope["headers"],
         {
             "http.request.method": scope["method"],
@@ -57,6 +57,8 @@ def begin(made: "Tracing", scope: Mapping[str, Any]) -> "Trace":
             **({"server.address": host, "server.port": port} if host and port else {}),
         },
     )
+    trace.operation = "align" if scope["path"] == "/v1/align" else "chat"
+    return trace
 
 
 def planned(request: ChatRequest, trace: "Trace", todo: Plan, config: Config) -> ChatRequest:
@@ -134,12 +136,12 @@ def finish(record: Record, trace: "Trace") -> None:
         said["gen_ai.response.finish_reasons"] = [reasons[index] for index in sorted(reasons)]
     known = record.todo is not None
     _policies(record, trace, said, ended)
-    if record.mode != "shadow":
+    if record.mode != "shadow" or trace.operation == "align":
         corrected(record, trace)
     trace.end(
-        f"chat {record.policy}" if known else "chat",
+        f"{trace.operation} {record.policy}" if known else trace.operation,
         ended,
-        {**_told(record), **trace.planned, **(said if known else {})},
+        {**_told(record, trace.operation), **trace.planned, **(said if known else {})},
         failed=record.status >= 500,
     )
 
@@ -154,9 +156,9 @@ def corrected(record: Record, trace: "Trace") -> None:
         trace.draw("prefill", record.ahead.started, ahead_ended, {"metaaligner.ahead": True})
     made = [told for told in record.corrections if told.total_s]
     if not made:
-        if record.policy_s is not None and record.error and not record.error.startswith("upstream_"):
+        if record.error == "corrector_unavailable" or (record.error == "client_gone" and record.policy_s is not None):
             trace.draw(
-                "corrector", trace.started + record.policy_s, trace.started + record.total_s, call.attributes,
+                "corrector", trace.started + (record.policy_s or 0), trace.started + record.total_s, call.attributes,
                 kind="client", error=record.error, span_id=call.span_id,
             )  # fmt: skip
         return
@@ -207,10 +209,10 @@ def _spent(made: list[Correction], started: float, begun: list[float]) -> dict[s
     return spent
 
 
-def _told(record: Record) -> dict[str, Any]:
+def _told(record: Record, operation: str) -> dict[str, Any]:
     """The request's own attributes."""
     told: dict[str, Any] = {
-        "gen_ai.operation.name": "chat",
+        "gen_ai.operation.name": operation,
         "gen_ai.provider.name": "metaaligner",
         "metaaligner.request_id": record.request_id,
         "metaaligner.tenant": record.tenant,

@@ -66,13 +66,14 @@ class Tracing:
 
     def begin(self, headers: Iterable[tuple[bytes, bytes]], attributes: Attributes) -> "Trace":
         """A request has come. Its span belongs to the trace that its headers name, if they do."""
+        started, now_ns = time.monotonic(), time.time_ns()
         carried: dict[str, list[str]] = {}
         for name, value in headers:
             if (plain := name.decode("latin-1")) in CARRIED:
                 carried.setdefault(plain, []).append(value.decode("latin-1"))
         context = _CONTEXT.extract(carried) if len(carried.get("traceparent", ())) == 1 else None
-        span = self._tracer.start_span("request", context, SpanKind.SERVER, attributes)
-        return Trace(self._tracer, self._ids, span)
+        span = self._tracer.start_span("request", context, SpanKind.SERVER, attributes, start_time=now_ns)
+        return Trace(self._tracer, self._ids, span, started, now_ns - int(started * 1e9))
 
     async def aclose(self) -> None:
         """Send what is waiting, for `FLUSH_S` or not much more."""
@@ -88,12 +89,13 @@ class Tracing:
 class Trace:
     """The spans of one request. Times are `time.monotonic()`."""
 
-    def __init__(self, tracer: Tracer, ids: "_Ids", span: Span) -> None:
+    def __init__(self, tracer: Tracer, ids: "_Ids", span: Span, started: float, epoch_ns: int) -> None:
         self._tracer = tracer
         self._ids = ids
         self._span = span
-        self._epoch_ns = time.time_ns() - time.monotonic_ns()
-        self.started = time.monotonic()
+        self._epoch_ns = epoch_ns
+        self.started = started
+        self.operation = "chat"
         self.wanted = span.is_recording()  # not where the sampler has decided against it
         self.calls: list[Call] = []  # of policies; all but the last have failed
         self.corrector: Call | None = None
