@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page screenshots session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -111,6 +111,10 @@ performance: bench-peers bench-workers bench-reading bench-drafting bench-drafti
 
 page: dev
 	$(BIN)/python -m bench.page
+
+# docs/console.png: the console in Chromium, which is Debian's own (apt install chromium).
+screenshots: dev
+	$(BIN)/python -m tests.console.screenshots
 
 # The recorded session of the README, as it comes out here.
 session: dev

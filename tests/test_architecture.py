@@ -56,7 +56,7 @@ def test_the_gateways_modules_stand_on_a_ladder(path: Path) -> None:
 
 def test_every_module_of_the_gateway_stands_on_the_ladder() -> None:
     modules = {path.name.removesuffix(".py") for path in (ROOT / "gateway").iterdir() if path.name[0] != "_"}
-    assert modules == set(LADDER)
+    assert modules - {"web"} == set(LADDER)  # pages for a browser: no Python
 
 
 @pytest.mark.parametrize(
