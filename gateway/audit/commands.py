@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
@@ -60,7 +61,9 @@ def list_(limit: int, as_json: bool, policies: Path, objectives: Path, url: str 
         for row in rows:
             click.echo(_json(row))
         return
-    table = Table("id", "time", "tenant", "policy", "verdict", "reason", "changed", "ms", "texts", box=None)
+    table = Table(box=None)
+    for name in ("id", "time", "tenant", "policy", "verdict", "reason", "changed", "ms", "texts"):
+        table.add_column(name, no_wrap=True)
     for row in rows:
         changed = "" if row["changed"] is None else f"{row['changed']:.0%}"
         verdict = f"{row['verdict']} (shadow)" if row["mode"] == "shadow" else row["verdict"]
@@ -69,7 +72,7 @@ def list_(limit: int, as_json: bool, policies: Path, objectives: Path, url: str 
             row["reason"] if row["error"] is None else row["error"], changed, f"{row['total_ms'] or 0:.0f}",
             "yes" if row["texts"] else "",
         )  # fmt: skip
-    Console(soft_wrap=True).print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 
 @audit.command()

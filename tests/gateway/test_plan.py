@@ -35,13 +35,14 @@ tenants:
   plain: {keys: [{env: PLAIN}]}
   strict: {keys: [{env: STRICT}], objectives: [helpfulness], required: [harmlessness], allow_off: true}
   lax: {keys: [{env: LAX}], required: harmlessness, structured: pass, allow_draft: true}
+  partly: {keys: [{env: PARTLY}], roll_out: 10%, allow_off: true}
   narrow: {keys: [{env: NARROW}], objectives: [helpfulness], allow: [kids], define: false, policies: [n]}
 """
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    for name in ("PLAIN", "STRICT", "LAX", "NARROW"):
+    for name in ("PLAIN", "STRICT", "LAX", "NARROW", "PARTLY"):
         monkeypatch.setenv(name, f"sk-{name.lower()}")
     (tmp_path / "p.yaml").write_text(POLICIES)
     (tmp_path / "o.yaml").write_text(OBJECTIVES)
@@ -300,3 +301,35 @@ def test_no_combination_of_flags_leaves_a_required_objective_out(config: Config)
         assert "bare" not in told.policies
         assert not told.return_draft
     assert all(outcomes.values())
+
+
+def modes(config: Config, rolled_out: float, who: str, **body: Any) -> list[str]:
+    """Of a thousand requests."""
+    tenant = config.objectives.tenants["partly"].model_copy(update={"roll_out": rolled_out})
+    asked = [request(**{name: value.format(n) for name, value in body.items()}) for n in range(1000)]
+    return [plan.resolve(config, "partly", tenant, one, who.format(n)).mode for n, one in enumerate(asked)]
+
+
+def test_a_tenth_is_sent_what_was_corrected_and_the_rest_in_shadow(config: Config) -> None:
+    told = modes(config, 10, "req_{}")
+    assert set(told) == {"full", "shadow"}
+    assert 70 < told.count("full") < 130
+
+
+def test_the_same_user_always_draws_the_same_lot(config: Config) -> None:
+    assert len(set(modes(config, 50, "req_{}", user="ada"))) == 1
+    assert len(set(modes(config, 50, "req_{}", safety_identifier="ada"))) == 1
+    assert modes(config, 50, "req_{}", user="user {}") == modes(config, 50, "other_{}", user="user {}")
+
+
+def test_whoever_had_it_keeps_it_as_the_share_grows(config: Config) -> None:
+    few, many = (modes(config, share, "req_{}") for share in (10, 40))
+    assert all(later == "full" for earlier, later in zip(few, many, strict=True) if earlier == "full")
+    assert set(modes(config, 0, "req_{}")) == {"shadow"}
+
+
+def test_a_request_that_says_its_mode_draws_no_lot(config: Config) -> None:
+    asked = request([("x-align-mode", "full")])
+    assert {
+        plan.resolve(config, "partly", config.objectives.tenants["partly"], asked, f"r{n}").mode for n in range(99)
+    } == {"full"}

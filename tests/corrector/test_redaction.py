@@ -1,0 +1,41 @@
+"""What is taken out of a text before it is kept."""
+
+import pytest
+
+from corrector.redaction import pattern, redacted
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "expected"),
+    [
+        ("email", "to ada.b+c@mail.example.org, now", "to [redacted], now"),
+        ("phone", "call +49 (30) 1234-567 or 030/1234567", "call [redacted] or [redacted]"),
+        ("phone", "in 2024, 12 of 300", "in 2024, 12 of 300"),
+        ("card", "it is 4111 1111 1111 1111.", "it is [redacted]."),
+        ("ip", "from 192.168.0.1 or fe80:0:0:1:2:3.", "from [redacted] or [redacted]."),
+        ("ip", "version 1.2.3, at 12:30", "version 1.2.3, at 12:30"),
+    ],
+)
+def test_a_kind_by_name(kind: str, text: str, expected: str) -> None:
+    assert redacted(text, [pattern(kind)]) == expected
+
+
+def test_a_pattern_of_ones_own() -> None:
+    assert (
+        redacted("PROJECT-12 and project-7", [pattern({"pattern": r"(?i)project-\d+"})]) == "[redacted] and [redacted]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("emial", "no kind 'emial'; there are email, phone, card, ip"),
+        ({"pattern": "("}, "is no regular expression"),
+        ({"pattern": "x*"}, "matches nothing at all"),
+        ({"regex": "x"}, "an entry is one of"),
+        (7, "an entry is one of"),
+    ],
+)
+def test_what_is_wrong_is_said(entry: object, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        pattern(entry)

@@ -1,0 +1,110 @@
+"""`metaaligner audit`, from a terminal."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from gateway.audit.store import Store
+from gateway.cli import cli
+from tests.conftest import OBJECTIVES, ROOT
+from tests.gateway.audit.conftest import row
+
+TENANTS = "tenants:\n  t: {keys: none, audit: full, training: true, retention_days: 7}\n  shy: {keys: [{sha256: %s}]}\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    """Options that name a trail with answers in it."""
+    objectives = tmp_path / "objectives.yaml"
+    objectives.write_text(OBJECTIVES.partition("tenants:")[0] + TENANTS % ("a" * 64))
+
+    async def fill() -> None:
+        store = Store(f"sqlite:///{tmp_path}/audit.db")
+        await store.open()
+        texts = ("The sky.", "The blue sky.")
+        old = row("old", tenant="shy", texts=texts, days_ago=40)
+        await store.write([old, row("one", texts=texts, days_ago=8), row("two", mode="shadow", verdict="unchanged")])
+        for request_id in ("old", "one"):
+            id_ = await store.newest(request_id)
+            assert id_ is not None
+            await store.judge(id_, "correction", "client", comment="better")
+        await store.aclose()
+
+    asyncio.run(fill())
+    return [
+        "--url", f"sqlite:///{tmp_path}/audit.db", "--objectives", str(objectives),
+        "--policies", str(ROOT / "policies.yaml"),
+    ]  # fmt: skip
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["audit", *arguments])
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_the_newest_answers_are_listed(files: list[str]) -> None:
+    told = run("list", *files)
+    assert told.exit_code == 0, told.output
+    _, two, one, old = told.stdout.splitlines()
+    assert "unchanged (shadow)" in two
+    assert "corrected" in one
+    assert "shy" in old
+    assert [found["request_id"] for found in lines(run("list", "--json", *files))] == ["two", "one", "old"]
+    found = lines(run("list", "--json", "--tenant", "t", "--find", "blue", *files))
+    assert [one["request_id"] for one in found] == ["one"]
+
+
+def test_one_answer_is_shown_with_what_was_changed(files: list[str]) -> None:
+    told = run("show", "one", *files)
+    assert "The{+ blue+} sky." in told.stdout
+    assert "[user] Why?" in told.stdout
+    assert "client prefers: correction  better" in told.stdout
+    assert run("show", "2", *files).stdout == told.stdout
+    missing = run("show", "none", *files)
+    assert missing.exit_code == 1
+    assert "no answer 'none' is kept" in missing.output
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ([], ["two"]),
+        (["--tenant", "t"], ["two", "old"]),
+        (["--older-than", "20"], ["two", "one"]),
+        (["--older-than", "0"], []),
+    ],
+)
+def test_old_answers_are_deleted(files: list[str], options: list[str], left: list[str]) -> None:
+    told = run("purge", *options, *files)
+    assert told.stdout == f"{3 - len(left)} answers deleted\n"
+    assert [found["request_id"] for found in lines(run("list", "--json", *files))] == left
+
+
+def test_whole_answers_are_exported(files: list[str]) -> None:
+    told = lines(run("export", *files))
+    assert [found["request_id"] for found in told] == ["old", "one", "two"]
+    assert told[1]["choices"][0]["correction"] == "The blue sky."
+    assert told[1]["feedback"][0]["choice"] == "correction"
+
+
+def test_pairs_are_exported_of_tenants_that_consent(files: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "pairs.jsonl"
+    told = run("export", "--pairs", "--output", str(out), *files)
+    assert told.stderr.strip() == "1 left out: no consent, 1 pairs"
+    (pair,) = [json.loads(line) for line in out.read_text().splitlines()]
+    assert (pair["weak"], pair["strong"], pair["better"]) == ("The sky.", "The blue sky.", ["helpfulness"])
+    assert (pair["source"], pair["context"]) == ("audit:t", [{"role": "user", "text": "Why?"}])
+
+
+def test_a_trail_that_is_none_is_one_clear_line(files: list[str]) -> None:
+    told = run("list", *files[2:], "--url", "mysql://x")
+    assert told.exit_code == 1
+    assert "no such trail" in told.output

@@ -1,0 +1,105 @@
+"""objectives.yaml, changed by a program as a person would."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from corrector import objectives
+from corrector.strictyaml import ConfigError
+from gateway import editing
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "objectives.yaml", tmp_path))
+
+
+def changed_lines(edit: editing.Edit) -> list[str]:
+    return [line for line in edit.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+
+
+def described(path: Path, key: str, description: str) -> editing.Edit:
+    return editing.describe(path, key, description, editing.version(path), ["smollm2"])
+
+
+def test_a_description_is_changed_and_nothing_else(path: Path) -> None:
+    edit = described(path, "length", "Say it in one sentence")
+    assert changed_lines(edit) == [
+        "-  length: The response should be concise and avoid redundant content",
+        "+  length: Say it in one sentence",
+    ]
+
+
+def test_a_new_objective_stands_below_the_others(path: Path) -> None:
+    edit = described(path, "rhyme", "Rhyme: always # yes")
+    assert changed_lines(edit) == ["+  rhyme: 'Rhyme: always # yes'"]
+    before, _, after = edit.raw.decode().partition("  rhyme:")
+    assert before.splitlines()[-1].startswith("  length:")
+    assert after.split("\n", 1)[1].startswith("\nsets:")
+
+
+def test_the_long_form_keeps_its_name(path: Path) -> None:
+    text = path.read_text().replace(
+        "  humour: The response", "  humour: {name: Wit, description: now}  # ours\n  humor: The response"
+    )
+    path.write_text(text)
+    assert changed_lines(described(path, "humour", "then")) == [
+        "-  humour: {name: Wit, description: now}  # ours",
+        "+  humour: {name: Wit, description: then} # ours",
+    ]
+
+
+@pytest.mark.parametrize(
+    "description", ["yes", "12", "- a", "{a: b}", "'quoted'", 'say "why"', "a: b", "# no", "~", "é ☃"]
+)
+def test_whatever_is_said_is_read_again(path: Path, description: str) -> None:
+
+    editing.save(path, described(path, "length", description))
+    assert objectives.read(path).objectives["length"].description == description
+
+
+def test_what_would_not_be_valid_is_not_written(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match=r"objectives.yaml:\d+: .* may hold letters"):
+        described(path, "two words", "x")
+    assert path.read_bytes() == before
+    assert [one.name for one in path.parent.iterdir()] == ["objectives.yaml"]
+
+
+def test_a_file_that_was_changed_meanwhile_is_not_overwritten(path: Path) -> None:
+    version = editing.version(path)
+    path.write_text(path.read_text() + "# mine\n")
+    with pytest.raises(editing.Changed):
+        editing.describe(path, "length", "x", version, ["smollm2"])
+
+
+def test_saving_keeps_the_file_as_it_was_beside_it(path: Path) -> None:
+    before = path.read_bytes()
+    path.chmod(0o640)
+    edit = described(path, "length", "x")
+    backup = editing.save(path, edit)
+    assert backup.read_bytes() == before
+    assert path.read_bytes() == edit.raw
+    assert editing.version(path) == edit.version
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
+
+
+def test_a_file_that_cannot_be_replaced_is_written_in_its_place(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mounted(self: Path, target: Path) -> Path:
+        raise OSError(16, "Device or resource busy")
+
+    edit = described(path, "length", "x")
+    monkeypatch.setattr(Path, "replace", mounted)
+    editing.save(path, edit)
+    assert path.read_bytes() == edit.raw
+    assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write everywhere")
+def test_what_is_read_only_is_said(path: Path) -> None:
+    path.chmod(0o400)
+    assert "read-only" in (editing.why_not(path) or "")
