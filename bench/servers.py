@@ -22,7 +22,7 @@ OBJECTIVES = """
 objectives:
   helpfulness: The response should provide useful resources and suggestions to the user
 tenants:
-  public: {keys: none, objectives: [helpfulness], allow_off: true}
+  public: {{keys: none, objectives: [helpfulness], allow_off: true, audit: {audit}}}
 """
 # One worker a pod, no database, errors only, nothing called back: what LiteLLM's own pages on production and on
 # benchmarks say. No key is checked, which its proxy wants to be told in so many words.
@@ -77,13 +77,19 @@ def floor(directory: Path, url: str) -> contextlib.AbstractAsyncContextManager[S
     return serving(directory, *uvicorn, "--no-access-log", "--log-level", "error", UPSTREAM=url)
 
 
-def gateway(directory: Path, url: str, workers: int = 1) -> contextlib.AbstractAsyncContextManager[Server]:
-    policies, objectives = directory / "policies.yaml", directory / "objectives.yaml"
+def gateway(
+    directory: Path, url: str, workers: int = 1, audit: str = "off"
+) -> contextlib.AbstractAsyncContextManager[Server]:
+    """`audit`: what of its answers it keeps, in a trail in the directory."""
+    home = directory / audit
+    home.mkdir(exist_ok=True)
+    policies, objectives = home / "policies.yaml", home / "objectives.yaml"
     policies.write_text(POLICIES.format(url=url))
-    objectives.write_text(OBJECTIVES)
+    objectives.write_text(OBJECTIVES.format(audit=audit))
     files = ("--policies", str(policies), "--objectives", str(objectives))
     metaaligner = str(Path(sys.executable).parent / "metaaligner")
-    return serving(directory, metaaligner, "serve", "--port", "{port}", *files, "--workers", str(workers))
+    command = (metaaligner, "serve", "--port", "{port}", *files, "--workers", str(workers))
+    return serving(directory, *command, XDG_STATE_HOME=str(home))
 
 
 def litellm(directory: Path, url: str, home: Path) -> contextlib.AbstractAsyncContextManager[Server]:

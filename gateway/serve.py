@@ -161,7 +161,7 @@ def _url(host: str, port: int) -> str:
 
 def _banner(url: str, model: str) -> str:
     return f"""
-metaaligner is ready on {url}. Try:
+metaaligner is ready on {url}. See it at {url}/console, or try:
 
   curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -H 'X-Align-Return: draft' \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "How do I make tea?"}}]}}'

