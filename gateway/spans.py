@@ -112,6 +112,8 @@ def failed(trace: "Trace", error: WireError) -> None:
 
 def note(trace: "Trace", answer: Mapping[str, Any]) -> None:
     """What the policy's answer, or a chunk of it, says of itself."""
+    if not trace.wanted:
+        return
     said = trace.said
     for name, key in (("gen_ai.response.model", "model"), ("gen_ai.response.id", "id")):
         if isinstance(value := answer.get(key), str) and value:
@@ -240,9 +242,9 @@ def _said(variable: str) -> str:
 def _provider(options: Any, model: str | None = None) -> str:
     """As the conventions name them: who is behind an OpenAI-compatible URL, nobody knows."""
     if options.kind == "litellm":
-        name = (model or "").partition("/")[0]
-        return _PROVIDERS.get(name, name)
-    return {"endpoint": "openai"}.get(options.kind, str(options.kind))
+        name, slash, _ = (model or "").partition("/")
+        return _PROVIDERS.get(name, name) if slash else "openai"
+    return "openai" if options.kind == "endpoint" else str(options.kind)
 
 
 def _server(options: Any) -> dict[str, Any]:

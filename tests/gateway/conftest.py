@@ -1,13 +1,17 @@
 """A gateway between a scripted policy and a scripted corrector."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 
+from gateway.tracing import Tracing
 from tests.conftest import OBJECTIVES, Gateway, Handler, Service, correcting, saying, streaming, two_services
+from tests.gateway.collector import Collector
 from wire import sse
 
 Start = Callable[[Handler], Awaitable[Service]]
@@ -62,3 +66,41 @@ async def soon(happened: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.01)
     raise AssertionError("it did not happen")
+
+
+async def ask(gw: Gateway, headers: dict[str, str] | None = None, *, stream: bool = False, **body: Any) -> None:
+    """One request, its answer not looked at."""
+    await (gw.stream(headers, **body) if stream else gw.chat(headers, **body))
+
+
+@pytest.fixture
+def untraced(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Without what the environment of the tests may say itself."""
+    for name in list(os.environ):
+        if name.startswith("OTEL_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return monkeypatch
+
+
+@pytest.fixture
+async def collector(untraced: pytest.MonkeyPatch) -> AsyncIterator[Collector]:
+    """One that runs; gateways that are started from here on send to it."""
+    made = Collector()
+    app = web.Application()
+    app.router.add_post("/v1/traces", made.take)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    untraced.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", made.url)
+    untraced.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
+    yield made
+    await runner.cleanup()
+
+
+@pytest.fixture(scope="module")
+async def tracing() -> AsyncIterator[Tracing]:
+    made = Tracing(structlog.get_logger())
+    yield made
+    await made.aclose()
