@@ -55,6 +55,17 @@ async def test_a_client_that_does_not_want_to_be_traced(collector: Collector, wo
     assert (first[:36], first[-3:]) == (f"00-{TRACE}-", "-00")
 
 
+async def test_fastapi_tells_nothing_beside(collector: Collector, untraced: pytest.MonkeyPatch, world: World) -> None:
+    untraced.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    gw, _, _ = await world()
+    await ask(gw)
+    async with gw.client.get(f"{gw.url}/v1/models") as response:
+        assert response.status == 200
+    await ask(gw)
+    await collector.request(2)
+    assert [span.name for span in collector.spans if span.kind == "SERVER"] == ["chat m"] * 2
+
+
 async def test_a_collector_that_is_away_costs_nothing_but_spans(untraced: pytest.MonkeyPatch, world: World) -> None:
     untraced.setattr("gateway.tracing.FLUSH_S", 0.2)
     untraced.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/v1/traces")
