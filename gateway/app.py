@@ -25,6 +25,7 @@ from gateway.limits import InFlight
 from gateway.pipeline import Pipeline
 from gateway.record import Record
 from gateway.reload import Reloader
+from gateway.shadows import Shadows
 from gateway.surfaces import (
     align,
     chat,
@@ -78,7 +79,8 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     )
     tracing = spans.tracing(log)
     trail = Trail(settings.server.audit, metrics, log)
-    pipeline = Pipeline(metrics, trail, log, settings.server.max_in_flight)
+    shadows = Shadows(metrics, trail, log, settings.server.max_in_flight)
+    pipeline = Pipeline(shadows, log)
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -86,7 +88,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
             await reloader.start()
             async with trail.purging(lambda: reloader.snapshot.config.objectives.tenants):
                 yield
-            await pipeline.drain(settings.server.drain_s)
+            await shadows.drain(settings.server.drain_s)
         finally:
             await reloader.aclose()
             await trail.aclose(settings.server.drain_s)

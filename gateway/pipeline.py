@@ -5,7 +5,7 @@
       _ask                       the policy or a fallback; its corrector may go ahead   (upstreams/)
       _stream                    kept alive; where the policy takes long, begun before it
       _pass                      nothing to correct: bytes as they come
-      _shadow                    the draft goes out, its correction is only recorded
+      _shadow                    the draft goes out, its correction is only recorded     (shadows.py)
       _correct_reply             one JSON body, its texts corrected                     (corrector/)
       _correct_stream            chunks; the text held back, corrected, streamed on     (corrections.py)
     align                        a draft that is there already: no policy is asked
@@ -22,14 +22,13 @@ from corrector.correction import Correction
 from corrector.corrector import Corrector, whole
 from corrector.segmented import in_segments
 from gateway import corrections, exchange, plan, replies, report, spans
-from gateway.audit.trail import Trail
 from gateway.corrections import Spoken
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
 from gateway.plan import Plan
-from gateway.record import Record, first_reason
+from gateway.record import Record
 from gateway.reload import Snapshot
-from gateway.telemetry import Metrics
+from gateway.shadows import Shadows
 from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
@@ -62,14 +61,11 @@ class Answer:
 
 
 class Pipeline:
-    """Stateless but for the shadow corrections that are still running: `max_shadows` at most, the rest is left out."""
+    """Stateless: all that it needs comes with the request."""
 
-    def __init__(self, metrics: Metrics, trail: Trail, log: Any, max_shadows: int = 256) -> None:
-        self._max_shadows = max_shadows
-        self._metrics = metrics
-        self._trail = trail
+    def __init__(self, shadows: Shadows, log: Any) -> None:
+        self._shadows = shadows
         self._log = log
-        self._shadows: set[asyncio.Task[None]] = set()
 
     async def chat(self, snapshot: Snapshot, request: ChatRequest, record: Record) -> Answer:
         """Answer one chat completion. Raises `GatewayError`."""
@@ -94,7 +90,9 @@ class Pipeline:
     async def align(self, snapshot: Snapshot, request: ChatRequest, draft: str, record: Record) -> Answer:
         """A draft that is there already, corrected as this request's answer would be. Raises `GatewayError`."""
         todo = self._resolve(snapshot, request, record)
-        record.served_by = "-"
+        if todo.mode == "shadow":  # who asks for a correction is not to be sent his draft
+            todo = replace(todo, mode="full")
+            record.mode = todo.mode
         if todo.skip is not None:
             told = Correction(draft, "skipped", todo.skip)
         else:
@@ -114,13 +112,6 @@ class Pipeline:
         body = dumps({**said, "align": report.align(todo, record, [told], [draft])})
         headers = {**report.headers({}, todo, record), **report.verdict_headers(record)}
         return Answer(200, {**headers, "Content-Type": "application/json"}, body)
-
-    async def drain(self, timeout_s: float) -> None:
-        """Let running shadow corrections end, for a while."""
-        if self._shadows:
-            _, late = await asyncio.wait(self._shadows, timeout=timeout_s)
-            for task in late:
-                task.cancel()
 
     async def _ask(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> Reply:
         """The first of the plan's policies that answers; meanwhile its corrector may begin with what is there already.
@@ -265,7 +256,7 @@ class Pipeline:
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         body = await replies.whole(reply, record)
         record.drafts = exchange.texts(body)
-        self._correct_in_shadow(snapshot, todo, request, record)
+        self._shadows.begin(snapshot, todo, request, record)
         headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
         return Answer(200, headers, dumps(_told(body, todo, record)))
 
@@ -277,45 +268,7 @@ class Pipeline:
             async for chunk in chunks:
                 yield chunk
         if record.error is None:
-            self._correct_in_shadow(snapshot, todo, request, record)
-
-    def _correct_in_shadow(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> None:
-        counted = self._metrics.shadow
-        if len(self._shadows) >= self._max_shadows:  # nobody waits for one: it must not become a growing queue
-            counted.labels(todo.policy, todo.tenant_name, "skipped", "overloaded").inc()
-            return
-
-        async def correct() -> None:
-            drafts = [corrections.draft_of(text, todo)[1] for text in record.drafts]
-            for draft in drafts:
-                task = corrections.task(request, todo, draft)
-                told = await whole(snapshot.correctors[todo.corrector], task)
-                record.corrections.append(told)
-                reason = first_reason(told.reason)
-                counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
-                self._log.info(
-                    "shadow",
-                    request_id=record.request_id,
-                    tenant=todo.tenant_name,
-                    policy=todo.policy,
-                    corrector=todo.corrector,
-                    verdict=told.verdict,
-                    reason=told.reason,
-                    corrector_ms=round(told.total_s * 1000, 1),
-                    corrector_tokens=told.completion_tokens,
-                )
-
-        def done(task: asyncio.Task[None]) -> None:
-            self._shadows.discard(task)
-            if record.trace is not None:
-                spans.corrected(record, record.trace)
-            self._trail.settle(record)
-
-        record.pending += 1
-        task = asyncio.create_task(correct())
-        snapshot.hold(task)  # the request that it belongs to has ended long before
-        self._shadows.add(task)
-        task.add_done_callback(done)
+            self._shadows.begin(snapshot, todo, request, record)
 
     async def _correct_reply(
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record

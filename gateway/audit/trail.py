@@ -39,8 +39,7 @@ class Trail:
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
         self._wrote = asyncio.Condition()
-        self._opening = asyncio.Lock()
-        self._store: Any = None
+        self._opening: asyncio.Task[Any] | None = None
         self._writer: asyncio.Task[None] | None = None
 
     @property
@@ -65,18 +64,9 @@ class Trail:
 
     async def store(self) -> Any:
         """The open `Store`. Raises what `Store` raises, and `ValueError` for a URL that is none."""
-        async with self._opening:
-            if self._store is None:
-                from gateway.audit.store import Store  # SQLAlchemy, 0.3 s: only where there is a trail
-
-                store = Store(self._options.location())
-                try:
-                    await store.open()
-                except BaseException:
-                    await store.aclose()
-                    raise
-                self._store = store
-            return self._store
+        if self._opening is None or (self._opening.done() and self._opening.exception() is not None):
+            self._opening = asyncio.create_task(_opened(self._options.location()))
+        return await asyncio.shield(self._opening)  # who goes away meanwhile leaves it to the next
 
     async def open_store(self) -> Any:
         """The open `Store`, for a request. Raises `GatewayError` 503 if it is away."""
@@ -114,28 +104,33 @@ class Trail:
         if lost := self.queued:
             self._metrics.audit_rows.labels("dropped").inc(lost)
             self._log.error("audit.lost", rows=lost)
-        if self._store is not None:
-            await self._store.aclose()
+        if self._opening is not None:
+            with contextlib.suppress(Exception):  # it never opened, and is not waited for
+                async with asyncio.timeout(FLUSH_S):
+                    await (await self._opening).aclose()
 
     @contextlib.asynccontextmanager
     async def purging(self, tenants: Any) -> AsyncIterator[None]:
         """Meanwhile deletes, now and then, what is older than its tenant says; `tenants()` gives them, by name."""
-        purging = asyncio.create_task(self._purge_on(tenants))
+        stopping = asyncio.Event()
+        purging = asyncio.create_task(self._purge_on(tenants, stopping))
         try:
             yield
         finally:
+            stopping.set()
+            await asyncio.wait({purging}, timeout=FLUSH_S)
             purging.cancel()
-            await asyncio.gather(purging, return_exceptions=True)
 
-    async def _purge_on(self, tenants: Any) -> None:
-        while True:
-            if any(tenant.audit != "off" for tenant in tenants().values()) or self._store is not None:
+    async def _purge_on(self, tenants: Any, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            if self._opening is not None or any(tenant.audit != "off" for tenant in tenants().values()):
                 try:
                     if gone := await expired(await self.store(), tenants()):
                         self._log.info("audit.purged", rows=gone)
                 except Exception as error:  # whatever it is: the next hour tries again
                     self._log.warning("audit.unavailable", error=_said(error))
-            await asyncio.sleep(PURGE_EVERY_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), PURGE_EVERY_S)
 
     async def _write_on(self) -> None:
         while True:
@@ -197,6 +192,18 @@ class Trail:
 
     def _count(self, result: str, rows: int) -> None:
         self._metrics.audit_rows.labels(result).inc(rows)
+
+
+async def _opened(url: str) -> Any:
+    from gateway.audit.store import Store  # SQLAlchemy, 0.3 s: only where there is a trail
+
+    store = Store(url)
+    try:
+        await store.open()
+    except BaseException:
+        await store.aclose()
+        raise
+    return store
 
 
 async def expired(store: Any, tenants: dict[str, Tenant]) -> int:

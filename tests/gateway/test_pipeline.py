@@ -42,8 +42,8 @@ async def test_nothing_goes_on_after_a_stream_was_closed() -> None:
     both: Any = Endless()
     unused: Any = None
     todo: Any = SimpleNamespace(mode="full", live_draft=False, **vars(TODO))
-    request: Any = SimpleNamespace(body={"messages": []}, include_usage=False)
-    stream = Pipeline(unused, unused, unused)._correct_stream(both, todo, both, request, Record())
+    request: Any = SimpleNamespace(body={"messages": []}, include_usage=False, corrector_headers={})
+    stream = Pipeline(unused, unused)._correct_stream(both, todo, both, request, Record())
     async for chunk in stream:
         if b"better" in chunk:
             break
