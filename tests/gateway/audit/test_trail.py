@@ -230,5 +230,5 @@ async def test_what_is_older_than_its_tenant_says_goes(world: World) -> None:
 
     old = [row("a", tenant="public", days_ago=8), row("b", tenant="gone", days_ago=31)]
     await store.write([*old, row("c", tenant="public", days_ago=6), row("d", tenant="gone", days_ago=29)])
-    assert await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants) == 2
+    await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants)
     assert [one["request_id"] for one in await store.search(Wanted())] == ["d", "c"]
