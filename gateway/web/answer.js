@@ -27,12 +27,14 @@ export function createAnswer({ showDraft }) {
 
     /** What stands below the texts, once the answer is whole. */
     async finish({ align, requestId, usage, canRate }) {
-      const known = showDraft && typeof align.draft === "string";
-      if (known) draft.set(align.draft);
       correction.busy(false);
       const text = correction.text();
-      const differs = known && align.draft !== text;
-      if (known) after.append(await _difference(align.draft, text));
+      // Where nothing is corrected, what was sent is the draft.
+      const drafted = align.draft ?? (align.verdict === "skipped" ? text : null);
+      const known = showDraft && drafted !== null;
+      if (known) draft.set(drafted);
+      const differs = known && drafted !== text;
+      if (known) after.append(await _difference(drafted, text));
       if (differs && canRate) after.append(_rating(requestId));
       if (align.timings_ms) after.append(waterfall(align.timings_ms, align.mode));
       after.append(_facts(align, requestId, usage));

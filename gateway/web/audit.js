@@ -26,7 +26,11 @@ export async function showAudit(body, id) {
   });
 
   function draw(page) {
-    list.replaceChildren(page.rows.length ? _table(page.rows) : notice("No such answer is recorded."));
+    list.replaceChildren(
+      page.rows.length
+        ? _table(page.rows)
+        : notice("No such answer is recorded. What is, a tenant's audit says: off, metadata or full."),
+    );
     const more = page.next !== null && page.next !== undefined;
     status.textContent = page.rows.length
       ? `${counted(page.rows.length, "answer")}${more ? ", and there are older ones" : ""}.`

@@ -95,8 +95,9 @@ export function notice(text, kind = "notice") {
   return el("p", { class: kind, role: kind === "error" ? "alert" : null }, text);
 }
 
-/** Into view, for those whom the result would otherwise stand below the fold. */
+/** Into view, on a screen on which it would stand below the fold. */
 export function reveal(node) {
+  if (node.getBoundingClientRect().top < innerHeight / 2) return;
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   node.scrollIntoView({ behavior: still ? "auto" : "smooth", block: "start" });
 }

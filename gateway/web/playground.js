@@ -122,7 +122,7 @@ async function follow(body, answer, signal) {
   for await (const event of events(response)) {
     const choice = event.choices?.[0];
     if (event.align && !choice) {
-      progress("The policy writes…");
+      if (!text) progress("The policy writes…"); // and not again between the segments of a correction
       answer.draft(event.align.draft ?? "");
     } else if (event.align) {
       align = event.align;
@@ -181,11 +181,12 @@ async function copy(language, name) {
 }
 
 function busy(now) {
-  byId("send").disabled = now;
-  byId("stop").disabled = !now;
-  // A button that is disabled while it has the focus leaves the keyboard nowhere.
-  if (now && document.activeElement === document.body) byId("stop").focus();
-  if (!now && document.activeElement === document.body) byId("send").focus();
+  const [off, on] = now ? [byId("send"), byId("stop")] : [byId("stop"), byId("send")];
+  // A button that is disabled while it has the focus would leave the keyboard nowhere.
+  const hadFocus = document.activeElement === off;
+  on.disabled = false;
+  if (hadFocus) on.focus();
+  off.disabled = true;
 }
 
 /** What goes on, and in the end what became of the draft: the one line that is also read out. */
