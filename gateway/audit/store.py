@@ -36,13 +36,14 @@ class Store:
         self._engine: AsyncEngine = create_async_engine(
             f"{_DRIVERS[scheme]}:{rest}", json_serializer=_json, pool_pre_ping=scheme != "sqlite"
         )
+        self._writing = self._engine.execution_options(immediate=True)
         if scheme == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_up)
             event.listen(self._engine.sync_engine, "begin", _begin)
 
     async def open(self) -> None:
         """Brings the tables to the newest version; others that would do the same wait for it."""
-        async with self._upgrading, self._engine.execution_options(immediate=True).begin() as connection:
+        async with self._upgrading, self._writing.begin() as connection:
             if await connection.run_sync(_version) != HEAD:
                 await connection.run_sync(_upgrade)
 
@@ -52,7 +53,7 @@ class Store:
     async def write(self, rows: Sequence[Row]) -> None:
         """All of them, or none."""
         bare = [_without(row, "texts") for row in rows]
-        async with self._engine.begin() as connection:
+        async with self._writing.begin() as connection:
             if not any(row.get("texts") for row in rows):  # nobody asks for the ids: that is cheaper
                 await connection.execute(sa.insert(answers), bare)
                 return
@@ -97,7 +98,7 @@ class Store:
         self, id_: int, choice: str, by: str, objective: str | None = None, comment: str | None = None
     ) -> None:
         told = {"answer_id": id_, "time": datetime.now(UTC), "choice": choice, "objective": objective}
-        async with self._engine.begin() as connection:
+        async with self._writing.begin() as connection:
             await connection.execute(sa.insert(feedback), {**told, "comment": comment, "by": by})
 
     async def names(self) -> dict[str, list[str]]:
@@ -147,7 +148,7 @@ class Store:
         if but:
             old.append(answers.c.tenant.not_in(but))
         gone = sa.select(answers.c.id).where(*old)
-        async with self._engine.begin() as connection:
+        async with self._writing.begin() as connection:
             for table in (feedback, texts):
                 await connection.execute(sa.delete(table).where(table.c.answer_id.in_(gone)))
             return (await connection.execute(sa.delete(answers).where(*old))).rowcount
@@ -239,7 +240,7 @@ def _set_up(connection: Any, record: object) -> None:
 
 
 def _begin(connection: sa.Connection) -> None:
-    """At once where it will both read and write: two that have read could not both go on."""
+    """With the right to write where that is wanted: who has begun to read would not get it while another writes."""
     connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("immediate") else "BEGIN")
 
 
