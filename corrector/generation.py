@@ -105,8 +105,8 @@ def _take(event: dict[str, object], usage: Usage, name: str) -> str:
         raise Dropped(f"{name} reported an error in its stream")
     spent = event.get("usage")
     if isinstance(spent, dict):
-        usage.prompt_tokens += int(spent.get("prompt_tokens") or 0)
-        usage.completion_tokens += int(spent.get("completion_tokens") or 0)
+        usage.prompt_tokens += _count(spent.get("prompt_tokens"))
+        usage.completion_tokens += _count(spent.get("completion_tokens"))
     choices = event.get("choices")
     if not isinstance(choices, list) or not choices:
         return ""
@@ -115,6 +115,11 @@ def _take(event: dict[str, object], usage: Usage, name: str) -> str:
     message = _object(choice.get("delta") or choice.get("message") or {}, name)
     text = choice.get("text") or message.get("content") or ""
     return text if isinstance(text, str) else ""
+
+
+def _count(value: object) -> int:
+    """Some servers say null, or nothing that is a number: for that no correction fails."""
+    return value if isinstance(value, int) else 0
 
 
 def _object(value: object, name: str) -> Json:

@@ -101,6 +101,10 @@ def check(policies: Path, objectives: Path) -> None:
             f"  mode {tenant.mode}, release {tenant.release}, on failure {tenant.on_failure}, "
             f"structured {tenant.structured}, reasoning {tenant.reasoning}"
         )
+        if tenant.roll_out < 100:
+            click.echo(f"  rolled out to {tenant.roll_out:g}%, the rest in shadow")
+        told = f"{tenant.audit}, for {tenant.retention_days} days" if tenant.audit != "off" else "off"
+        click.echo(f"  audit       {told}{', may become training data' if tenant.training else ''}")
     asked: dict[str, Any] = {f"policy {name}": policy for name, policy in config.policies.items()}
     asked |= {f"corrector {name}": spec.engine for name, spec in config.correctors.items()}
     for name, options in asked.items():

@@ -1,6 +1,7 @@
 """The only reader of policies.yaml, and the frozen configuration that both files make together."""
 
 import hashlib
+import importlib.util
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -109,8 +110,20 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
             "give it keys, or start with --allow-anonymous"
         )
         raise Source(objectives_path).error(message, "tenants", aims.anonymous, "keys")
+    if any(tenant.audit != "off" for tenant in aims.tenants.values()):
+        _check_trail(source, server.audit)
     digest = hashlib.sha256(source.raw + aims.raw).hexdigest()
     return Config(server, policies, correctors, aims, digest)
+
+
+def _check_trail(source: Source, options: AuditOptions) -> None:
+    try:
+        url = options.location()
+    except ValueError as error:
+        raise source.error(str(error), "server", "audit", "url_env") from None
+    if url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None:
+        message = "a trail in PostgreSQL needs asyncpg: pip install 'metaaligner-gateway[postgres]'"
+        raise source.error(message, "server", "audit")
 
 
 def _corrector(source: Source, name: str) -> CorrectorSpec:

@@ -5,6 +5,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -135,18 +136,18 @@ def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, obje
     told: Counter[str] = Counter()
 
     async def write(store: Store) -> None:
-        async for row in store.each(Wanted(tenant=tenant), judged=as_pairs):
-            if not as_pairs:
-                output.write(_json(row) + "\n")
-                told["answers"] += 1
-                continue
-            if row["tenant"] not in consenting:
-                told["left out: no consent"] += 1
-                continue
-            made = list(pairs.pairs_of(row))
-            for pair in made:
-                output.write(_json(pair) + "\n")
-            told["pairs" if made else "left out: no texts, or nothing preferred"] += len(made) or 1
+        async with aclosing(store.each(Wanted(tenant=tenant), judged=as_pairs)) as rows:
+            async for row in rows:
+                if not as_pairs:
+                    output.write(_json(row) + "\n")
+                    told["answers"] += 1
+                elif row["tenant"] not in consenting:
+                    told["left out: no consent"] += 1
+                else:
+                    made = list(pairs.pairs_of(row))
+                    for pair in made:
+                        output.write(_json(pair) + "\n")
+                    told["pairs" if made else "left out: no texts, or nothing preferred"] += len(made) or 1
 
     _with_store(config, url, write)
     click.echo(", ".join(f"{count} {what}" for what, count in told.items()) or "nothing", err=True)

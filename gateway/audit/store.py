@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -153,7 +153,7 @@ class Store:
                 await connection.execute(sa.delete(table).where(table.c.answer_id.in_(gone)))
             return (await connection.execute(sa.delete(answers).where(*old))).rowcount
 
-    async def each(self, wanted: Wanted, *, judged: bool = False) -> AsyncIterator[Row]:
+    async def each(self, wanted: Wanted, *, judged: bool = False) -> AsyncGenerator[Row, None]:
         """Answers whole, the oldest first, however many; `judged`: only those with feedback."""
         conditions = _conditions(wanted)
         if judged:

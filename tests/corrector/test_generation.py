@@ -31,3 +31,20 @@ async def test_an_answer_of_another_shape_is_malformed(service: Start, said: Any
                 pass
     finally:
         await endpoint.aclose()
+
+
+@pytest.mark.parametrize("count", [None, "many", 1.5, [3]])
+async def test_a_count_that_is_none_fails_no_correction(service: Start, count: Any) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 2}
+    said = {"choices": [{"text": "hello", "finish_reason": "stop"}], "usage": usage}
+
+    async def odd(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [b"data: " + dumps(said) + b"\n\n", sse.DONE])
+
+    endpoint, spent = Endpoint("c", [(await service(odd)).url]), Usage()
+    try:
+        told = [piece async for piece in generate(endpoint, request("m", "x", 10), 5.0, spent)]
+    finally:
+        await endpoint.aclose()
+    assert told == ["hello"]
+    assert (spent.prompt_tokens, spent.completion_tokens) == (0, 2)
