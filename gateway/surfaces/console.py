@@ -39,7 +39,7 @@ def routes(context: Context) -> list[BaseRoute]:
         return Response(files[name], media_type=kind, headers={**_SAFE, "ETag": tag})
 
     async def root(request: Request) -> Response:
-        return RedirectResponse("/console")
+        return RedirectResponse("console")  # relative: a proxy may put a path before it
 
     async def page(request: Request) -> Response:
         return file(request, "index.html")
