@@ -18,7 +18,7 @@ let current = null;
 /** `#audit/12` is the view `audit`, told `12`. */
 function route() {
   const [name, rest] = location.hash.slice(1).split("/");
-  if (location.hash === "#main") return byId("main").focus(); // "Skip to the content" is no view
+  if (current && location.hash === "#main") return byId("main").focus(); // "Skip to the content" is no view
   const chosen = name in VIEWS ? name : "playground";
   if (current && current !== chosen) VIEWS[current].hide?.();
   for (const view of Object.keys(VIEWS)) byId(`${view}-view`).hidden = view !== chosen;

@@ -1,5 +1,6 @@
 """The console as people use it: in Debian's Chromium, on `metaaligner serve` with the embedded model."""
 
+import asyncio
 import hashlib
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from tests.conftest import ROOT
+from tests.gateway.conftest import world  # noqa: F401  # a fixture here as well
 
 METAALIGNER = str(Path(sys.executable).parent / "metaaligner")
 CHROMIUM = shutil.which("chromium")
@@ -58,6 +60,14 @@ class Served:
         async with aiohttp.ClientSession() as client, client.post(url, json=body, headers=named) as response:
             assert response.status == 200, await response.text()
             return response.headers["X-Request-Id"]
+
+    async def kept(self, **filters: str) -> Any:
+        """The newest row of the trail, once there is one: it is written when its answer has left."""
+        for _ in range(100):
+            if rows := (await self.get("audit", **filters))["rows"]:
+                return rows[0]
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"no answer is kept for {filters}")
 
     async def get(self, path: str, **parameters: str) -> Any:
         url = f"{self.url}/console/api/{path}"

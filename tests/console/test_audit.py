@@ -1,6 +1,6 @@
 """Audit: the trail searched, an answer opened, feedback given, shadow beside sent."""
 
-import hashlib
+import re
 
 from playwright.async_api import Page, Route, expect
 
@@ -25,25 +25,25 @@ async def test_search_and_filters(browse: Browse, served: Served) -> None:
     page = await opened(browse, served)
     await search(page, word)
     await expect(page.locator("#found")).to_have_text("2 answers.")
-    await page.get_by_label("Verdict").select_option("skipped")
+    await page.locator("#audit-view").get_by_label("Verdict").select_option("skipped")
     await expect(page.locator("#found")).to_have_text("1 answer.")
     await expect(page.locator("#rows .mark")).to_have_text("Not corrected")
-    await page.get_by_label("Verdict").select_option("")
-    await page.get_by_label("Mode").select_option("full")
+    await page.locator("#audit-view").get_by_label("Verdict").select_option("")
+    await page.locator("#audit-view").get_by_label("Mode").select_option("full")
     await expect(page.locator("#found")).to_have_text("1 answer.")
-    await page.get_by_label("Mode").select_option("")
+    await page.locator("#audit-view").get_by_label("Mode").select_option("")
     await search(page, request_id)
     await expect(page.locator("#found")).to_have_text("1 answer.")
-    await page.get_by_label("Since").fill("2099-01-01T00:00")
+    await page.locator("#audit-view").get_by_label("Since").fill("2099-01-01T00:00")
     await page.get_by_role("button", name="Search").click()
     await expect(page.get_by_text("No such answer is recorded.")).to_be_visible()
-    await page.get_by_label("Since").fill("2020-01-01T00:00")
-    await page.get_by_label("Tenant").select_option("public")
+    await page.locator("#audit-view").get_by_label("Since").fill("2020-01-01T00:00")
+    await page.locator("#audit-view").get_by_label("Tenant").select_option("public")
     await expect(page.locator("#found")).to_have_text("1 answer.")
 
 
 async def test_a_row_is_opened_and_judged(browse: Browse, served: Served) -> None:
-    question = f"How do I repair a flat bicycle tyre? {hashlib.sha256(b'row').hexdigest()[:8]}"
+    question = "How do I repair a flat bicycle tyre in the rain?"
     request_id = await served.ask(question, max_tokens=48)
     page = await opened(browse, served)
     await search(page, request_id)
@@ -57,7 +57,7 @@ async def test_a_row_is_opened_and_judged(browse: Browse, served: Served) -> Non
     draft, correction = await page.locator(".choice .panes .text").all_inner_texts()
     assert draft
     assert correction
-    row = (await served.get("audit", q=request_id))["rows"][0]
+    row = await served.kept(q=request_id)
     if row["verdict"] == "corrected":
         assert await page.locator(".difference ins, .difference del").count() > 0
     else:
@@ -81,7 +81,7 @@ async def test_older_answers(browse: Browse, served: Served) -> None:
         await route.continue_(url=route.request.url.replace("limit=50", "limit=2"))
 
     page = await opened(browse, served)
-    await page.route("**/console/api/audit?**", few)
+    await page.route(re.compile(r"/console/api/audit\?"), few)
     await search(page, word)
     await expect(page.locator("#found")).to_have_text("2 answers, and there are older ones.")
     await page.get_by_role("button", name="Older answers").click()
@@ -92,9 +92,7 @@ async def test_older_answers(browse: Browse, served: Served) -> None:
 async def test_shadow_beside_sent(browse: Browse, served: Served) -> None:
     await served.ask("How do I make tea?", max_tokens=24, X_Align_Mode="shadow")
     await served.ask("How do I make tea?", max_tokens=24)
-    for _ in range(100):  # a shadow's correction is made when its answer has left
-        if [row for row in (await served.get("audit", mode="shadow"))["rows"] if row["corrector_ms"]]:
-            break
+    await served.kept(mode="shadow")
     page = await opened(browse, served)
     arms = page.get_by_role("table", name="Shadow against sent")
     await expect(arms.get_by_role("row", name="shadow: made, not sent")).to_be_visible()

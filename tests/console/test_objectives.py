@@ -1,6 +1,6 @@
 """Objectives: what is in force, a change tried on answers, shown, and only then written."""
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Locator, Page, Route, expect
 
 from tests.conftest import correcting, saying
 from tests.console.conftest import Browse, Served, send
@@ -13,9 +13,13 @@ async def opened(browse: Browse, served: Served) -> Page:
     return page
 
 
+def row(page: Page, key: str) -> Locator:
+    return page.get_by_role("table", name="Objectives").get_by_role("row", name=key)
+
+
 async def test_what_is_in_force_by_tenant(browse: Browse, served: Served) -> None:
     page = await opened(browse, served)
-    await expect(page.get_by_role("row", name="humour")).to_contain_text("cheerful")
+    await expect(row(page, "humour")).to_contain_text("cheerful")
     await expect(page.get_by_role("table", name="Sets")).to_contain_text("harmlessness, readability, humour")
     strict = page.get_by_role("table", name="Tenants").get_by_role("row", name="strict")
     assert await strict.get_by_role("cell").all_inner_texts() == [
@@ -60,7 +64,7 @@ async def test_a_change_is_tried_shown_and_written(browse: Browse, served: Serve
     )
     backup = served.objectives.parent / str(await done.locator("code").inner_text())
     assert backup.read_text() == before
-    await expect(page.get_by_role("row", name="humour")).to_contain_text("two jokes")
+    await expect(row(page, "humour")).to_contain_text("two jokes")
     await page.get_by_role("link", name="Playground").click()
     await page.get_by_role("checkbox", name="Humour").check()
     await expect(page.locator(".reads")).to_contain_text("two jokes")
@@ -73,7 +77,7 @@ async def test_a_new_objective(browse: Browse, served: Served) -> None:
     await page.get_by_label("What the corrector reads").fill("The response should use everyday words")
     await page.get_by_role("button", name="Show the change to the file").click()
     await page.get_by_role("button", name="Save").click()
-    await expect(page.get_by_role("row", name="plain_words")).to_contain_text("everyday words")
+    await expect(row(page, "plain_words")).to_contain_text("everyday words")
     await page.get_by_role("link", name="Playground").click()
     await expect(page.get_by_role("checkbox", name="Plain words")).to_be_visible()
 
@@ -127,10 +131,10 @@ async def test_a_file_that_cannot_be_written(browse: Browse, world: World) -> No
     gateway, _, _ = await world()
     page = await browse(f"{gateway.url}/console")
 
-    async def read_only(route: object) -> None:  # root may write everything: the gateway's answer is changed on its way
-        response = await route.fetch()  # type: ignore[attr-defined]
+    async def read_only(route: Route) -> None:  # root may write everything: the gateway's answer is changed on its way
+        response = await route.fetch()
         told = {**await response.json(), "writable": False, "why_not": "objectives.yaml is read-only here"}
-        await route.fulfill(json=told)  # type: ignore[attr-defined]
+        await route.fulfill(json=told)
 
     await page.route("**/console/api/objectives", read_only)
     await page.get_by_role("link", name="Objectives").click()

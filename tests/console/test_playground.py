@@ -1,7 +1,6 @@
 """The playground: a question, its draft, its correction, and what may be done with them."""
 
 import asyncio
-import json
 import os
 import shutil
 import sys
@@ -128,7 +127,7 @@ async def test_objectives_ticked_and_written(playground: Page) -> None:
 
 async def test_what_is_written_badly_is_said_and_not_sent(playground: Page) -> None:
     asked: list[str] = []
-    playground.on("request", lambda request: asked.append(request.url))
+    playground.on("request", lambda request: asked.append(request.url) if "/v1/" in request.url else None)
     await playground.get_by_role("button", name="Write an objective").click()
     await playground.get_by_label("Its name").fill("plain words")
     await playground.get_by_label("What it means").fill("Short")
@@ -184,7 +183,7 @@ async def test_a_thumb_reaches_the_trail(playground: Page, served: Served) -> No
     await expect(playground.get_by_role("button", name="The correction is better")).to_have_attribute(
         "aria-pressed", "true"
     )
-    [row] = (await served.get("audit", q=request_id))["rows"]
+    row = await served.kept(q=request_id)
     assert row["feedback"] == {"draft": 0, "correction": 1, "tie": 0}
 
 
@@ -200,9 +199,9 @@ async def test_two_sets_of_objectives_on_one_draft(playground: Page) -> None:
     assert body["draft"] == draft
     assert set(body["align"]["objectives"]) == {"harmlessness", "readability", "humour"}
     await expect(playground.locator("#comparison .pane")).to_have_count(2)
-    assert await playground.locator("#comparison h3 small").all_inner_texts() == [
-        "harmlessness, helpfulness", "harmlessness, humour, readability",
-    ]  # fmt: skip
+    await expect(playground.locator("#comparison h3 small")).to_have_text(
+        ["harmlessness, helpfulness", "harmlessness, humour, readability"]
+    )
     for side in range(2):
         assert await without(playground, f"#comparison .pane:nth-child({side + 1}) .diff", "ins") == draft
 
@@ -244,7 +243,7 @@ async def test_code_that_is_copied_makes_this_request(browse: Browse, served: Se
     assert ran.returncode == 0, complaint.decode()
     assert out.strip()
     if not key:  # the strict tenant's are not kept
-        newest = (await served.get("audit", q=json.dumps(question, ensure_ascii=False)[1:20]))["rows"][0]
+        newest = await served.kept(q=question)
         context = (await served.get(f"audit/{newest['id']}"))["context"]
         assert context[-1]["text"] == question
 
