@@ -165,26 +165,21 @@ function _engines(engines) {
 }
 
 function _reloads({ applied, rejected, last }) {
-  const told = (one) =>
-    one.error ? el("pre", { tabindex: "0", role: "region", "aria-label": "Error" }, one.error) : _changes(one.changed);
-  const list = el(
-    "ul",
-    { class: "reloads" },
-    (last ?? []).map((one) => el("li", {}, `${moment(one.time)} `, el("b", {}, one.result), " ", told(one))),
-  );
+  const told = (one) => (one.error ? el("pre", {}, one.error) : _changes(one.changed));
+  const newestFirst = last.toReversed();
+  const items = newestFirst.map((one) => el("li", {}, `${moment(one.time)} `, el("b", {}, one.result), " ", told(one)));
   return [
     el("h2", {}, "Reloads"),
     el("p", {}, `${formatted(applied)} applied, ${formatted(rejected)} rejected since the start.`),
-    last?.length ? list : null,
+    items.length > 0 && el("ul", { class: "reloads" }, items),
   ];
 }
 
+/** What a reload changed, `{objectives: {changed: [names], added: [names]}}`, in words. */
 function _changes(changed) {
-  const said = Object.entries(changed ?? {}).map(
-    ([part, names]) =>
-      `${part}: ${Array.isArray(names) ? names.join(", ") : typeof names === "object" ? JSON.stringify(names) : names}`,
-  );
-  return el("span", {}, said.join("; "));
+  const kinds = (names) => Object.entries(names).map(([kind, ones]) => `${kind} ${ones.join(", ")}`);
+  const said = Object.entries(changed).map(([section, names]) => `${section}: ${kinds(names).join(", ")}`);
+  return el("span", {}, said.join("; ") || "nothing that counts");
 }
 
 function _statuses(statuses) {

@@ -1,5 +1,6 @@
 """Objectives: what is in force, a change tried on answers, shown, and only then written."""
 
+import pytest
 from playwright.async_api import Locator, Page, Route, expect
 
 from tests.conftest import correcting, saying
@@ -104,9 +105,12 @@ async def test_what_is_not_valid_is_said(browse: Browse, served: Served) -> None
     await expect(page.get_by_role("button", name="Save")).to_be_disabled()
 
 
-async def test_a_change_is_tried_on_what_the_playground_has_shown(browse: Browse, world: World) -> None:
+async def test_a_change_is_tried_on_what_the_playground_has_shown(
+    browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("METAALIGNER_ADMIN_KEY", "sesame")
     gateway, _, corrector = await world(saying(DRAFT), correcting(improve))
-    page = await browse(f"{gateway.url}/console")
+    page = await browse(f"{gateway.url}/console#key=sesame", admin=False)
     await page.get_by_role("link", name="Objectives").click()
     await page.get_by_role("button", name="Edit humour").click()
     await page.get_by_role("button", name="Try on the last answers").click()
@@ -127,9 +131,10 @@ async def test_a_change_is_tried_on_what_the_playground_has_shown(browse: Browse
     await expect(trial.locator(".diff ins").first).to_be_visible()
 
 
-async def test_a_file_that_cannot_be_written(browse: Browse, world: World) -> None:
+async def test_a_file_that_cannot_be_written(browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAALIGNER_ADMIN_KEY", "sesame")
     gateway, _, _ = await world()
-    page = await browse(f"{gateway.url}/console")
+    page = await browse(f"{gateway.url}/console#key=sesame", admin=False)
 
     async def read_only(route: Route) -> None:  # root may write everything: the gateway's answer is changed on its way
         response = await route.fetch()

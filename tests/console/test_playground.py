@@ -254,7 +254,7 @@ async def test_markup_stays_text(playground: Page) -> None:
     await playground.get_by_label("Its name").fill("marked")
     await playground.get_by_label("What it means").fill(marked)
     await send(playground, marked, tokens=24)
-    await playground.goto(playground.url.split("#")[0] + "#audit")
+    await playground.get_by_role("link", name="Audit").click()
     await playground.locator("#rows a").first.click()
     await expect(playground.locator(".conversation")).to_contain_text("<img src=x")
     await expect(playground.locator("main img")).to_have_count(0)
