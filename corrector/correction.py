@@ -10,6 +10,8 @@ from corrector.templates import Turn
 
 Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"]
 
+# Of several choices: an answer's verdict is the first of these that one of them has.
+_GRAVEST_CHOICE: tuple[Verdict, ...] = ("failed", "kept_original", "corrected", "unchanged", "skipped")
 _GRAVEST: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged", "skipped")
 
 
@@ -69,6 +71,11 @@ def summed(parts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
     if gravest == "corrected" and kept:
         reason = f"{reason}; {kept} of {len(parts)} parts kept"
     return gravest, reason
+
+
+def gravest(choices: Iterable[Correction]) -> Correction | None:
+    """The one that speaks for an answer of several choices; None where there is none."""
+    return min(choices, key=lambda told: _GRAVEST_CHOICE.index(told.verdict), default=None)
 
 
 def first_resumed(parts: Iterable[tuple[str, int | None]]) -> int | None:

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from corrector.supervisor import Supervisor
 from gateway import spans
 from gateway.admin import Admin
-from gateway.audit.trail import Trail
+from gateway.audit.trail import FLUSH_S, Trail
 from gateway.config import ServerOptions
 from gateway.errors import GatewayError
 from gateway.limits import InFlight
@@ -58,7 +58,7 @@ EXPOSED = (
 class Settings:
     """`run_dir` holds the engines' sockets. `own_engines` is False where another process runs them.
 
-    `anonymous` allows a tenant that needs no key. `loopback`: nobody from elsewhere can connect.
+    `anonymous` allows a tenant that needs no key.
     """
 
     policies: Path
@@ -67,7 +67,6 @@ class Settings:
     server: ServerOptions
     own_engines: bool = True
     anonymous: bool = True
-    loopback: bool = True
 
 
 def create_app(settings: Settings, log: Any = None) -> FastAPI:
@@ -91,7 +90,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
             await shadows.drain(settings.server.drain_s)
         finally:
             await reloader.aclose()
-            await trail.aclose(settings.server.drain_s)
+            await trail.aclose(max(settings.server.drain_s, FLUSH_S))
             if tracing is not None:
                 await tracing.aclose()
 
@@ -110,7 +109,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         reloader,
         pipeline,
         trail,
-        Admin.of_environment(loopback=settings.loopback),
+        Admin.of_environment(),
         InFlight(settings.server.max_in_flight),
         metrics,
         log,

@@ -3,7 +3,7 @@
 Knows nothing of tenants but what the plan says, and nothing of how an answer is framed but a stream's chunks.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -119,6 +119,25 @@ async def _said(
                     yield held.text_chunk(choice, piece)
     except WireError as error:
         raise unavailable(error) from error
+
+
+class LiveDraft:
+    """A stream's draft for who watches it grow: beside the answer, in chunks without a choice."""
+
+    def __init__(self, held: HeldStream, todo: Plan) -> None:
+        self._held = held
+        self._todo = todo
+        self._splits: dict[int, ThinkingSplit] = {}
+
+    def chunks(self, event: Json) -> Iterator[Json]:
+        """What the event says; without thinking, where that is dropped from the answer too."""
+        for choice in event.get("choices") or ():
+            index, piece = choice.get("index", 0), exchange.message_text(choice.get("delta") or {})
+            if self._todo.drops_thinking:
+                split = self._splits.setdefault(index, _split(self._todo))
+                piece = split.feed(piece) + (split.finish() if choice.get("finish_reason") is not None else "")
+            if piece:
+                yield {**self._held.envelope, "choices": [], "align": {"draft": piece, "index": index}}
 
 
 def _streamed_task(request: ChatRequest, todo: Plan, draft: str) -> Task:

@@ -3,11 +3,13 @@
 Knows how the file is written; what it means, `corrector/objectives.py` knows.
 """
 
+import contextlib
 import difflib
+import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,6 +17,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.tokens import CommentToken
+from ruamel.yaml.util import load_yaml_guess_indent
 
 from corrector import objectives
 from corrector.strictyaml import ConfigError
@@ -26,11 +30,14 @@ class Changed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change that is valid. `diff` is unified; `version` is of the file with the change in it."""
+    """A change that is valid. `diff` is unified; `version` is of the file with the change in it.
 
-    raw: bytes
+    `backup`: where the file as it was is kept, None for one that was not written.
+    """
+
     diff: str
     version: str
+    backup: Path | None
 
 
 def version(path: Path) -> str:
@@ -46,63 +53,95 @@ def why_not(path: Path) -> str | None:
     return None
 
 
-def describe(path: Path, key: str, description: str, before: str, policies: Collection[str]) -> Edit:
-    """The file with this description of an objective, which may be new.
+def describe(
+    path: Path, key: str, description: str, before: str, policies: Collection[str], *, dry_run: bool = False
+) -> Edit:
+    """Writes a description of an objective, which may be new, into the file.
 
     `before` is the version that the change was made to. Raises `Changed`, and `ConfigError` with the line where the
     result would not be valid.
     """
-    old = path.read_bytes()
-    if _hash(old) != before:
-        raise Changed
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 1_000_000  # no line is broken anew
+    path = path.resolve()  # a link stays one
+    with _alone(path.parent):
+        old = path.read_bytes()
+        if _hash(old) != before:
+            raise Changed
+        new = _described(path, old, key, description)
+        _check(path, new, policies)
+        backup = None if dry_run else _written(path, old, new)
+    lines = [raw.decode("utf-8", "replace").splitlines(keepends=True) for raw in (old, new)]
+    diff = "".join(difflib.unified_diff(*lines, path.name, path.name, n=2))
+    return Edit(diff, _hash(new), backup)
+
+
+def _described(path: Path, old: bytes, key: str, description: str) -> bytes:
     try:
-        data = yaml.load(old)
-    except YAMLError as error:
+        data, sequence, offset = load_yaml_guess_indent(old.decode("utf-8-sig"), yaml=_yaml())
+    except (YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())[:200]}") from None
     aims = data.get("objectives") if isinstance(data, CommentedMap) else None
     if not isinstance(aims, CommentedMap):
         raise ConfigError(path, 1, "there is no mapping `objectives` to write into")
+    yaml = _yaml()
+    if aims and not aims.fa.flow_style():  # as deep as the file's own
+        step = aims.lc.key(next(iter(aims)))[1] or 2
+        yaml.indent(mapping=step, sequence=sequence or step, offset=offset or 0)
     if isinstance(aims.get(key), CommentedMap):
         aims[key]["description"] = description
     else:
         _put(aims, key, description)
     buffer = BytesIO()
     yaml.dump(data, buffer)
-    new = buffer.getvalue()
-    _check(path, new, policies)
-    lines = [raw.decode("utf-8", "replace").splitlines(keepends=True) for raw in (old, new)]
-    diff = "".join(difflib.unified_diff(*lines, path.name, path.name, n=2))
-    return Edit(new, diff, _hash(new))
+    return buffer.getvalue()
 
 
-def save(path: Path, edit: Edit) -> Path:
-    """Writes it, in one step where the folder allows that, and says where the file as it was is kept."""
+def _yaml() -> YAML:
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000  # no line is broken anew
+    return yaml
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other gateway or worker changes files there meanwhile."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _written(path: Path, old: bytes, new: bytes) -> Path:
+    """In one step where the folder allows that. Raises `Changed` for what an editor has saved meanwhile."""
     backup = path.with_name(f"{path.name}.bak")
     shutil.copy2(path, backup)
     coming = path.with_name(f".{path.name}.new")
+    coming.write_bytes(new)
+    shutil.copymode(path, coming)
+    if path.read_bytes() != old:
+        coming.unlink()
+        raise Changed
     try:
-        coming.write_bytes(edit.raw)
-        shutil.copystat(path, coming)
         coming.replace(path)
     except OSError:  # a file that is mounted by itself cannot be replaced, but written
         coming.unlink(missing_ok=True)
-        path.write_bytes(edit.raw)
+        path.write_bytes(new)
     return backup
 
 
 def _put(aims: CommentedMap, key: str, description: str) -> None:
     """A new one goes below the last, above the comments and the blank line that stand between it and what follows."""
-    if key in aims or not aims:
-        aims[key] = description
-        return
-    last = list(aims)[-1]
-    trailing = aims.ca.items.pop(last, None)
+    last = None if key in aims or not aims else list(aims)[-1]
+    between = aims.ca.items.pop(last, None) if last is not None else None
     aims[key] = description
-    if trailing is not None:
-        aims.ca.items[key] = trailing
+    if between is None or between[2] is None:
+        return
+    beside, _, below = between[2].value.partition("\n")
+    for name, comment in ((last, f"{beside}\n" if beside.strip() else ""), (key, f"\n{below}" if below else "")):
+        if comment:
+            aims.ca.items[name] = [None, None, CommentToken(comment, between[2].start_mark), None]
 
 
 def _check(path: Path, raw: bytes, policies: Collection[str]) -> None:

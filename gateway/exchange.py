@@ -30,11 +30,13 @@ Json = dict[str, Any]
 class ChatRequest:
     """A client's request. `headers` have lower-case names; `body` lacks the gateway's own `align`.
 
-    `raw` is the body as it came, None where it held `align`, which no upstream may see. `salt` is the tenant's, for
-    engines that keep the prefixes of prompts (vLLM's `cache_salt`). `corrector_headers` go to the corrector's.
+    `raw` is the body as it came, None where it held `align`, which no upstream may see; it had `size` bytes. `salt` is
+    the tenant's, for engines that keep the prefixes of prompts (vLLM's `cache_salt`). `corrector_headers` go to the
+    corrector's.
     """
 
     raw: bytes | None
+    size: int
     body: Json
     align: Any
     headers: Mapping[str, str]
@@ -73,7 +75,7 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
         raise GatewayError(400, "invalid_stream", "`stream` must be true or false", param="stream")
     as_it_came = None if "align" in body else raw
     align = body.pop("align", None)
-    return ChatRequest(as_it_came, body, align, dict(header_list), header_list, query)
+    return ChatRequest(as_it_came, len(raw), body, align, dict(header_list), header_list, query)
 
 
 def check(answer: Json) -> Json:
@@ -212,9 +214,9 @@ def message_text(message: Json) -> str:
     return content if isinstance(content, str) else ""
 
 
-def texts(reply: Json) -> list[str]:
-    """What an unstreamed reply says, by choice."""
-    return [message_text(choice.get("message") or {}) for choice in reply["choices"]]
+def texts(reply: Json) -> dict[int, str]:
+    """What an unstreamed reply says, by the place of its choices."""
+    return {at: message_text(choice.get("message") or {}) for at, choice in enumerate(reply["choices"])}
 
 
 def with_text(message: Json, text: str) -> None:
@@ -327,12 +329,6 @@ class HeldStream:
             state.finish, state.finish_event = shown, top
         elif shown["delta"]:
             yield shown
-
-    def draft_chunks(self, event: Json) -> Iterator[Json]:
-        """What the event says, for who watches the draft grow: beside the answer, in chunks without a choice."""
-        for choice in event.get("choices") or ():
-            if piece := message_text(choice.get("delta") or {}):
-                yield {**self.envelope, "choices": [], "align": {"draft": piece, "index": choice.get("index", 0)}}
 
     def text_chunk(self, choice: StreamedChoice, text: str) -> Json:
         """A chunk in the stream's own envelope that says a piece of text."""

@@ -22,7 +22,7 @@ from corrector.correction import Correction
 from corrector.corrector import Corrector, whole
 from corrector.segmented import in_segments
 from gateway import corrections, exchange, plan, replies, report, spans
-from gateway.corrections import Spoken
+from gateway.corrections import LiveDraft, Spoken
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
 from gateway.plan import Plan
@@ -105,7 +105,7 @@ class Pipeline:
                 told = await correct(snapshot.correctors[todo.corrector], task)
             except WireError as error:
                 raise corrections.unavailable(error) from error
-        record.drafts, record.corrections = [draft], [told]
+        record.drafts, record.corrections = {0: draft}, {0: told}
         report.note(record)
         record.status = 200
         said = {"text": told.text, "verdict": told.verdict, "reason": told.reason}
@@ -208,8 +208,9 @@ class Pipeline:
                 record.unread.append(body)
         else:
             whole_body = await replies.whole(reply, record)
-            record.drafts = exchange.texts(whole_body)
-            body = dumps(_told(whole_body, todo, record))
+            told = _told(whole_body, todo, record)
+            record.drafts = _drafts(exchange.texts(told), todo)
+            body = dumps(told)
             headers["Content-Type"] = "application/json"
         return Answer(200, {**headers, **report.overhead_header(record)}, body)
 
@@ -242,7 +243,7 @@ class Pipeline:
             yield error_event(from_wire(error), record)
         finally:
             record.policy_s = record.since()
-            record.drafts = [choice.text for choice in held.choices.values()]
+            record.drafts = _drafts({index: choice.text for index, choice in held.choices.items()}, todo)
             reply.close()
 
     async def _shadow(
@@ -255,7 +256,7 @@ class Pipeline:
             stream = self._shadow_stream(reply, snapshot, todo, request, record)
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         body = await replies.whole(reply, record)
-        record.drafts = exchange.texts(body)
+        record.drafts = _drafts(exchange.texts(body), todo)
         self._shadows.begin(snapshot, todo, request, record)
         headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
         return Answer(200, headers, dumps(_told(body, todo, record)))
@@ -297,9 +298,10 @@ class Pipeline:
                 exchange.with_text(message, shown)
                 if choice.get("logprobs") is not None:
                     choice["logprobs"] = None
-        record.drafts, record.corrections = [draft for _, draft in drafts], told_all
+        record.drafts = {index: draft for index, (_, draft) in enumerate(drafts)}
+        record.corrections = dict(enumerate(told_all))
         report.note(record)
-        body["align"] = report.align(todo, record, record.corrections, record.drafts)
+        body["align"] = report.align(todo, record, told_all, list(record.drafts.values()))
         record.status = 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         headers |= report.overhead_header(record)
@@ -318,8 +320,8 @@ class Pipeline:
             ):
                 async for chunk in chunks:
                     if isinstance(chunk, Spoken):
-                        record.drafts.append(chunk.draft)
-                        record.corrections.append(chunk.correction)
+                        record.drafts[chunk.choice.index] = chunk.draft
+                        record.corrections[chunk.choice.index] = chunk.correction
                         report.note(record)
                         align = report.align(todo, record, [chunk.correction], [chunk.draft])
                         end = {**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align}
@@ -335,17 +337,20 @@ class Pipeline:
             yield error_event(error, record)
         finally:
             record.policy_s = record.policy_s or record.since()
+            unspoken = {index: choice.text for index, choice in held.choices.items() if index not in record.drafts}
+            record.drafts |= _drafts(unspoken, todo)  # whoever hung up has read some of it
             reply.close()
 
     async def _hold(
         self, held: HeldStream, reply: Reply, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncIterator[Json | None]:
         """Of each of the policy's chunks what may pass at once; `held` has its text. Raises `WireError`."""
+        live = LiveDraft(held, todo)
         async with closing(replies.events(reply, request, record)) as events:
             async for event in events:
                 yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
                 if todo.live_draft:
-                    for chunk in held.draft_chunks(event):
+                    for chunk in live.chunks(event):
                         yield chunk
                 if record.ahead is not None and todo.mode == "full" and record.ahead.due and 0 in held.choices:
                     record.ahead.grow(corrections.draft_of(held.choices[0].text, todo)[1])
@@ -370,6 +375,10 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
             dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
             dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
+
+
+def _drafts(texts: dict[int, str], todo: Plan) -> dict[int, str]:
+    return {index: corrections.draft_of(text, todo)[1] for index, text in texts.items()}
 
 
 def error_event(error: GatewayError, record: Record) -> bytes:

@@ -42,6 +42,7 @@ class Plan:
     policies: tuple[str, ...]  # the policy, then its fallbacks that the tenant may use
     corrector: str
     objectives: tuple[Objective, ...]
+    defined: int  # of these, the last ones are the request's own
     mode: Mode
     return_draft: bool
     live_draft: bool  # and as the policy writes it
@@ -127,6 +128,7 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
         policies=(policy_name, *(name for name in policy.fallbacks if name in allowed)),
         corrector=policy.corrector,
         objectives=objectives,
+        defined=len(wish.define),
         mode=mode,
         return_draft=wish.return_draft,
         live_draft=wish.live_draft,

@@ -50,8 +50,8 @@ class Record:
     configuration: str = ""
     asked: ChatRequest | None = None
     todo: Plan | None = None
-    drafts: list[str] = field(default_factory=list)  # by choice; where nothing was corrected, what was sent
-    corrections: list[Correction] = field(default_factory=list)
+    drafts: dict[int, str] = field(default_factory=dict)  # by choice; where nothing was corrected, what was sent
+    corrections: dict[int, Correction] = field(default_factory=dict)
     unread: list[bytes] = field(default_factory=list)  # an answer that was relayed as bytes
     pending: int = 1
     trace: "Trace | None" = None

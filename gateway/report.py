@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from corrector.correction import Correction
+from corrector.correction import Correction, gravest
 from gateway import spans
 from gateway.errors import passed_headers
 from gateway.exchange import Json
 from gateway.plan import Plan
 from gateway.record import Record
-
-# With several choices, the answer's verdict is the first of these that one of them has.
-_GRAVEST = ("failed", "kept_original", "corrected", "unchanged", "skipped")
 
 
 def headers(upstream: Mapping[str, str], todo: Plan, record: Record) -> dict[str, str]:
@@ -35,14 +32,12 @@ def verdict_headers(record: Record) -> dict[str, str]:
 
 def note(record: Record) -> None:
     """Takes the figures of its corrections into the record, all choices together."""
-    told = record.corrections
-    if not told:  # an answer without a choice
+    told = list(record.corrections.values())
+    speaking = gravest(told)
+    if speaking is None:  # an answer without a choice
         record.verdict, record.reason = "skipped", "empty_draft"
         return
-    verdicts = [correction.verdict for correction in told]
-    gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
-    record.verdict = gravest
-    record.reason = next(correction.reason for correction in told if correction.verdict == gravest)
+    record.verdict, record.reason = speaking.verdict, speaking.reason
     record.corrector_s = max(correction.total_s for correction in told)
     waits = [correction.first_token_s for correction in told if correction.first_token_s is not None]
     record.corrector_ttft_s = min(waits) if waits else None

@@ -20,6 +20,7 @@ from uvicorn.supervisors import Multiprocess
 
 from corrector.running import run_dir
 from corrector.supervisor import Supervisor
+from gateway.admin import made_up_key
 from gateway.app import Settings, create_app
 from gateway.config import read
 from gateway.reload import Reloader
@@ -41,13 +42,12 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
     """Serve until a signal; then drain, for a bounded time. Raises `ConfigError`."""
     anonymous = allow_anonymous or is_loopback(host)
     config = read(policies, objectives, anonymous=anonymous)
+    key = made_up_key() if is_loopback(host) else None
     configure_logging()
     # uvicorn drains, and then raises the signal anew: to leave by the end of this function, not in the midst of it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with run_dir() as directory:
-        settings = Settings(
-            policies, objectives, directory, config.server, anonymous=anonymous, loopback=is_loopback(host)
-        )
+        settings = Settings(policies, objectives, directory, config.server, anonymous=anonymous)
         options: dict[str, Any] = {
             "host": host,
             "port": port,
@@ -59,9 +59,9 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
         }
         model = next(iter(config.policies))
         if workers == 1:
-            _Server(uvicorn.Config(create_app(settings), **options), model).run()
+            _Server(uvicorn.Config(create_app(settings), **options), model, key).run()
         else:
-            _serve_many(settings, workers, options, model)
+            _serve_many(settings, workers, options, model, key)
 
 
 def worker_app() -> FastAPI:
@@ -75,11 +75,8 @@ def worker_app() -> FastAPI:
     policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
     server = read(policies, objectives, anonymous=anonymous).server
     return create_app(
-        Settings(
-            policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous,
-            loopback=told["LOOPBACK"] == "yes",
-        )
-    )  # fmt: skip
+        Settings(policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous)
+    )
 
 
 def _end_with_parent() -> None:
@@ -90,13 +87,12 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model: str) -> None:
+def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model: str, key: str | None) -> None:
     told = {
         "POLICIES": str(settings.policies),
         "OBJECTIVES": str(settings.objectives),
         "RUN_DIR": str(settings.run_dir),
         "ANONYMOUS": "yes" if settings.anonymous else "no",
-        "LOOPBACK": "yes" if settings.loopback else "no",
     }
     os.environ.update({_ENVIRONMENT + name: value for name, value in told.items()})
     metrics_dir = settings.run_dir / "metrics"
@@ -105,11 +101,11 @@ def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model
     config = uvicorn.Config("gateway.serve:worker_app", factory=True, workers=workers, **options)
     with _engines(settings) as loop, contextlib.closing(config.bind_socket()) as listening:
         url = _url(config.host, listening.getsockname()[1])
-        asyncio.run_coroutine_threadsafe(_announce(url, model), loop)
+        asyncio.run_coroutine_threadsafe(_announce(url, model, key), loop)
         Multiprocess(config, sockets=[listening]).run()
 
 
-async def _announce(url: str, model: str) -> None:
+async def _announce(url: str, model: str, key: str | None) -> None:
     """Says that the workers are ready once one of them answers."""
     async with aiohttp.ClientSession() as session:
         while True:
@@ -117,7 +113,7 @@ async def _announce(url: str, model: str) -> None:
                 async with session.get(f"{url}/healthz"):
                     break
             await asyncio.sleep(0.05)
-    print(_banner(url, model), flush=True)
+    print(_banner(url, model, key), flush=True)
 
 
 @contextlib.contextmanager
@@ -144,24 +140,27 @@ def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
 class _Server(uvicorn.Server):
     """Says that it is ready once it is."""
 
-    def __init__(self, config: uvicorn.Config, model: str) -> None:
+    def __init__(self, config: uvicorn.Config, model: str, key: str | None) -> None:
         super().__init__(config)
         self._model = model
+        self._key = key
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
-            print(_banner(_url(self.config.host, port), self._model), flush=True)
+            print(_banner(_url(self.config.host, port), self._model, self._key), flush=True)
 
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _banner(url: str, model: str) -> str:
+def _banner(url: str, model: str, key: str | None) -> str:
+    """`key`: the admin key, where it was made up for this start and nobody else could tell it."""
+    console = f"{url}/console" + (f"#key={key}" if key is not None else "")
     return f"""
-metaaligner is ready on {url}. See it at {url}/console, or try:
+metaaligner is ready on {url}. Open {console}, or try:
 
   curl -s {url}/v1/chat/completions -H 'Content-Type: application/json' -H 'X-Align-Return: draft' \\
     -d '{{"model": "{model}", "messages": [{{"role": "user", "content": "How do I make tea?"}}]}}'

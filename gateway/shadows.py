@@ -31,11 +31,9 @@ class Shadows:
             return
 
         async def correct() -> None:
-            drafts = [corrections.draft_of(text, todo)[1] for text in record.drafts]
-            for draft in drafts:
+            for index, draft in record.drafts.items():
                 task = corrections.task(request, todo, draft)
-                told = await whole(snapshot.correctors[todo.corrector], task)
-                record.corrections.append(told)
+                told = record.corrections[index] = await whole(snapshot.correctors[todo.corrector], task)
                 reason = first_reason(told.reason)
                 counted.labels(todo.policy, todo.tenant_name, told.verdict, reason).inc()
                 self._log.info(
@@ -52,9 +50,13 @@ class Shadows:
 
         def done(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
-            if record.trace is not None:
-                spans.corrected(record, record.trace)
-            self._trail.settle(record)
+            if not task.cancelled() and (error := task.exception()) is not None:
+                self._log.error("shadow.unexpected", request_id=record.request_id, error=type(error).__name__)
+            try:
+                if record.trace is not None:
+                    spans.corrected(record, record.trace)
+            finally:
+                self._trail.settle(record)
 
         record.pending += 1
         task = asyncio.create_task(correct())
@@ -68,3 +70,4 @@ class Shadows:
             _, late = await asyncio.wait(self._running, timeout=timeout_s)
             for task in late:
                 task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)

@@ -156,7 +156,7 @@ def corrected(record: Record, trace: "Trace") -> None:
     if record.ahead is not None:
         ahead_ended = record.ahead.ended or trace.started + record.total_s
         trace.draw("prefill", record.ahead.started, ahead_ended, {"metaaligner.ahead": True})
-    made = [told for told in record.corrections if told.total_s]
+    made = [told for told in record.corrections.values() if told.total_s]
     if not made:
         if record.error == "corrector_unavailable" or (record.error == "client_gone" and record.policy_s is not None):
             trace.draw(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from alembic.util import CommandError
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
@@ -83,7 +85,9 @@ def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
     """One answer whole, by its number or its request's id; what was changed as `[-out-]{+in+}`."""
 
     async def find(store: Store) -> dict[str, Any] | None:
-        id_ = int(which) if which.isdecimal() else await store.newest(which)
+        id_ = await store.newest(which)
+        if id_ is None and which.isdecimal():
+            id_ = int(which)
         return None if id_ is None else await store.get(id_)
 
     row = _with_store(read(policies, objectives), url, find)
@@ -94,12 +98,13 @@ def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
         if value is not None:
             click.echo(f"{name:20}{value if isinstance(value, str | int | float | datetime) else _json(value)}")
     for turn in turns:
-        click.echo(f"\n[{turn['role']}] {turn['text']}")
+        click.echo(_plain(f"\n[{turn['role']}] {turn['text']}"))
     for choice in choices:
         click.echo(f"\n[{choice['verdict']}: {choice['reason']}]")
-        click.echo(_marked(choice["draft"], choice["correction"]))
+        click.echo(_plain(_marked(choice["draft"], choice["correction"])))
     for one in judged:
-        click.echo(f"\n{one['time']:%Y-%m-%d %H:%M} {one['by']} prefers: {one['choice']}  {one['comment'] or ''}")
+        told = f"\n{one['time']:%Y-%m-%d %H:%M} {one['by']} prefers: {one['choice']}  {one['comment'] or ''}"
+        click.echo(_plain(told))
 
 
 @audit.command()
@@ -166,7 +171,7 @@ def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitab
         try:
             await store.open()
             return await work(store)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, CommandError, OSError, TypeError) as error:
             raise click.ClickException(f"the trail cannot be read: {getattr(error, 'orig', None) or error}") from None
         finally:
             await store.aclose()
@@ -179,6 +184,11 @@ def _marked(draft: str, correction: str | None) -> str:
         return draft
     marks = {"=": "{}", "-": "[-{}-]", "+": "{{+{}+}}"}
     return "".join(marks[kind].format(words) for kind, words in worddiff.diff(draft, correction))
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal would obey: the words are a model's, or anybody's."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "\N{REPLACEMENT CHARACTER}", text)
 
 
 def _json(value: object) -> str:

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from corrector.correction import gravest
 from corrector.redaction import redacted
 from gateway import exchange, worddiff
 from gateway.exchange import Fold
@@ -12,17 +13,22 @@ from wire.codec import loads
 
 Row = dict[str, Any]
 
+DEFINED = "(defined)"
+MAX_REQUEST_ID = 200  # characters; an upstream may call its answers as it likes
+
 
 def row_of(record: Record) -> Row:
     """A row of `answers`; with `texts`, and what stands in them, if the tenant says `full`."""
     corrections = record.corrections
     verdict, reason = record.verdict, record.reason
-    if record.mode == "shadow" and corrections:
-        verdict, reason = corrections[0].verdict, corrections[0].reason
-    objectives = record.todo.objectives if record.todo is not None else ()
+    if record.mode == "shadow" and (told := gravest(corrections.values())) is not None:
+        verdict, reason = told.verdict, told.reason
+    keys = [aim.key for aim in record.todo.objectives] if record.todo is not None else []
+    if record.todo is not None and record.todo.defined and not record.keeps_texts:
+        keys[-record.todo.defined :] = [DEFINED] * record.todo.defined  # the client's words for them are texts
     row: Row = {
         "time": datetime.fromtimestamp(record.at, UTC),
-        "request_id": storable(record.request_id),
+        "request_id": storable(record.request_id)[:MAX_REQUEST_ID],
         "tenant": record.tenant,
         "policy": record.policy,
         "served_by": record.served_by,
@@ -31,7 +37,7 @@ def row_of(record: Record) -> Row:
         "stream": record.stream,
         "status": record.status,
         "error": record.error,
-        "objectives": [aim.key for aim in objectives],
+        "objectives": keys,
         "configuration": record.configuration,
         "verdict": verdict,
         "reason": reason,
@@ -40,10 +46,10 @@ def row_of(record: Record) -> Row:
         "policy_ms": _ms(record.policy_s),
         "corrector_queue_ms": _ms(record.corrector_queue_s),
         "corrector_ttft_ms": _ms(record.corrector_ttft_s),
-        "corrector_ms": _ms(record.corrector_s or sum(told.total_s for told in corrections) or None),
+        "corrector_ms": _ms(record.corrector_s or sum(told.total_s for told in corrections.values()) or None),
         "total_ms": _ms(record.total_s),
-        "policy_tokens": record.policy_tokens,
-        "corrector_tokens": sum(told.completion_tokens for told in corrections),
+        "policy_tokens": _count(record.policy_tokens),
+        "corrector_tokens": _count(sum(told.completion_tokens for told in corrections.values())),
         "descriptions": None,
         "context": None,
     }
@@ -66,8 +72,8 @@ def _in_full(record: Record) -> Row:
         turns = exchange.conversation(record.asked.body["messages"])
         told["context"] = [{"role": turn.role, "text": kept(turn.text)} for turn in turns]
     drafts = record.drafts or _read(record.unread)
-    for choice, draft in enumerate(drafts):
-        correction = record.corrections[choice] if choice < len(record.corrections) else None
+    for choice, draft in sorted(drafts.items()):
+        correction = record.corrections.get(choice)
         told["texts"].append(
             {
                 "choice": choice,
@@ -87,12 +93,12 @@ def storable(text: str) -> str:
 
 def _changed(record: Record) -> float | None:
     """Of all choices, the one that was changed most; None where nothing was corrected."""
-    pairs = zip(record.drafts, record.corrections, strict=False)
-    shares = [worddiff.changed(draft, told.text) for draft, told in pairs if told.verdict != "skipped"]
+    told = record.corrections
+    shares = [worddiff.changed(record.drafts[at], told[at].text) for at in told if told[at].verdict != "skipped"]
     return max(shares, default=None)
 
 
-def _read(raw: list[bytes]) -> list[str]:
+def _read(raw: list[bytes]) -> dict[int, str]:
     """What an answer says that was relayed as bytes: one body, or a stream. Nothing, where that cannot be read."""
     joined = b"".join(raw)
     try:
@@ -104,7 +110,12 @@ def _read(raw: list[bytes]) -> list[str]:
                 fold.take(exchange.check(loads(event.data)))
         return exchange.texts(fold.reply())
     except Exception:  # whatever an upstream sent: its answer has left, and the row says what became of it
-        return []
+        return {}
+
+
+def _count(tokens: int | None) -> int | None:
+    """As a database can hold it, whatever an upstream has counted."""
+    return None if tokens is None else min(max(tokens, 0), 2**31 - 1)
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -10,7 +10,8 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import NoSuchTableError
+from sqlalchemy.exc import DBAPIError, NoSuchTableError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from gateway.audit.search import Wanted
@@ -34,8 +35,12 @@ class Store:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             path.touch(mode=0o600)
         self._engine: AsyncEngine = create_async_engine(
-            f"{_DRIVERS[scheme]}:{rest}", json_serializer=_json, pool_pre_ping=scheme != "sqlite"
+            f"{_DRIVERS[scheme]}:{rest}".replace("sslmode=", "ssl="),  # libpq's name of it, and asyncpg's
+            json_serializer=_json,
+            pool_pre_ping=scheme != "sqlite",
+            hide_parameters=True,  # an error is logged, and its parameters are texts
         )
+        self.own = scheme == "sqlite"  # nobody else's answers are in it
         self._writing = self._engine.execution_options(immediate=True)
         if scheme == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_up)
@@ -47,13 +52,19 @@ class Store:
             if await connection.run_sync(_version) != HEAD:
                 await connection.run_sync(_upgrade)
 
+    def is_away(self, error: Exception) -> bool:
+        """Is it the database that is at fault, and not what it was told to keep?"""
+        if isinstance(error, DBAPIError) and error.connection_invalidated:
+            return True
+        return isinstance(error, OSError | OperationalError | PoolTimeout)
+
     async def aclose(self) -> None:
         await self._engine.dispose()
 
     async def write(self, rows: Sequence[Row]) -> None:
         """All of them, or none."""
-        bare = [_without(row, "texts") for row in rows]
         async with self._writing.begin() as connection:
+            bare = [_without(row, "texts") for row in rows]
             if not any(row.get("texts") for row in rows):  # nobody asks for the ids: that is cheaper
                 await connection.execute(sa.insert(answers), bare)
                 return
@@ -97,8 +108,12 @@ class Store:
     async def judge(
         self, id_: int, choice: str, by: str, objective: str | None = None, comment: str | None = None
     ) -> None:
+        """Keeps it; who thinks again about the same objective has thought so from the start."""
+        same = feedback.c.objective == objective if objective is not None else feedback.c.objective.is_(None)
         told = {"answer_id": id_, "time": datetime.now(UTC), "choice": choice, "objective": objective}
         async with self._writing.begin() as connection:
+            gone = sa.delete(feedback).where(feedback.c.answer_id == id_, feedback.c.by == by, same)
+            await connection.execute(gone)
             await connection.execute(sa.insert(feedback), {**told, "comment": comment, "by": by})
 
     async def names(self) -> dict[str, list[str]]:
@@ -151,7 +166,12 @@ class Store:
         async with self._writing.begin() as connection:
             for table in (feedback, texts):
                 await connection.execute(sa.delete(table).where(table.c.answer_id.in_(gone)))
-            return (await connection.execute(sa.delete(answers).where(*old))).rowcount
+            count = (await connection.execute(sa.delete(answers).where(*old))).rowcount
+        if self.own and count:  # what was deleted is still in the log that goes before the file
+            async with self._engine.connect() as connection:
+                await connection.execution_options(bare=True)
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        return count
 
     async def each(self, wanted: Wanted, *, judged: bool = False) -> AsyncGenerator[Row, None]:
         """Answers whole, the oldest first, however many; `judged`: only those with feedback."""
@@ -226,8 +246,7 @@ def _without(row: Row, name: str) -> Row:
     return {key: value for key, value in row.items() if key != name}
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def _set_up(connection: Any, record: object) -> None:
@@ -241,7 +260,10 @@ def _set_up(connection: Any, record: object) -> None:
 
 def _begin(connection: sa.Connection) -> None:
     """With the right to write where that is wanted: who has begun to read would not get it while another writes."""
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if connection.get_execution_options().get("immediate") else "BEGIN")
+    if not connection.get_execution_options().get("bare"):
+        connection.exec_driver_sql(
+            "BEGIN IMMEDIATE" if connection.get_execution_options().get("immediate") else "BEGIN"
+        )
 
 
 def _version(connection: sa.Connection) -> str | None:

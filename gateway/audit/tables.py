@@ -77,7 +77,6 @@ answers = Table(
     Column("context", JSON(none_as_null=True)),
     Index("answers_by_tenant", "tenant", "time"),
     Index("answers_by_request", "request_id"),
-    Index("answers_by_time", "time"),
 )
 
 # What one choice of an answer said, where the tenant says `audit: full`; without a correction, what was sent.

@@ -5,12 +5,15 @@ No answer waits for it and none fails for it: what the queue has no room for is 
 
 import asyncio
 import contextlib
+import importlib
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from corrector.objectives import Tenant
+from gateway.audit.entries import Row, row_of
 from gateway.config import AuditOptions
 from gateway.errors import GatewayError
 from gateway.record import Record
@@ -19,6 +22,7 @@ from gateway.telemetry import Metrics
 Choice = Literal["draft", "correction", "tie"]
 
 BATCH = 500
+LARGE_CHARS = 100_000  # to compare so many takes milliseconds
 LINGER_S = 0.5  # rows that come within are written together
 RETRY_S = 2.0
 QUEUE_CHARS = 64_000_000  # of texts that wait, at most
@@ -33,14 +37,22 @@ class Trail:
         self._options = options
         self._metrics = metrics
         self._log = log
-        self._queue: deque[tuple[Record, int]] = deque()
+        self._queue: deque[tuple[Record | Row | None, int]] = deque()
         self._chars = 0
         self._noted = self._done = 0
+        self._closed = False
         self._woken = asyncio.Event()
         self._hurried = asyncio.Event()
         self._wrote = asyncio.Condition()
         self._opening: asyncio.Task[Any] | None = None
         self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """May there be rows in the database, whatever the tenants say now?"""
+        if self._opening is not None or self._options.url is not None or self._options.url_env is not None:
+            return True
+        return Path(self._options.location().removeprefix("sqlite:///")).exists()
 
     @property
     def queued(self) -> int:
@@ -51,11 +63,16 @@ class Trail:
         record.pending -= 1
         if record.pending or record.rules is None or record.rules.audit == "off":
             return
-        chars = _chars(record) if record.keeps_texts else 0
-        if self.queued >= self._options.queue or self._chars + chars > QUEUE_CHARS:
-            self._metrics.audit_rows.labels("dropped").inc()
+        chars = _chars(record)
+        if self._closed or self.queued >= self._options.queue or self._chars + chars > QUEUE_CHARS:
+            self._count("dropped", 1)
             return
-        self._queue.append((record, chars))
+        entry: Record | Row | None = record
+        if not record.keeps_texts:  # the row is small; what it is made of need not wait with it
+            record.asked = None
+            if chars < LARGE_CHARS:
+                entry, chars = self._row(record), 0
+        self._queue.append((entry, chars))
         self._chars += chars
         self._noted += 1
         if self._writer is None:
@@ -68,13 +85,16 @@ class Trail:
             self._opening = asyncio.create_task(_opened(self._options.location()))
         return await asyncio.shield(self._opening)  # who goes away meanwhile leaves it to the next
 
-    async def open_store(self) -> Any:
-        """The open `Store`, for a request. Raises `GatewayError` 503 if it is away."""
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[Any]:
+        """The open store, for a request. Raises `GatewayError` 503 if it is away, or goes away meanwhile."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            return await self.store()
-        except (OSError, SQLAlchemyError, ModuleNotFoundError, ValueError) as error:
+            yield await self.store()
+        except GatewayError:
+            raise
+        except (OSError, SQLAlchemyError, ModuleNotFoundError, TypeError) as error:
             self._log.error("audit.unavailable", error=_said(error))
             raise GatewayError(503, "audit_unavailable", "the audit trail cannot be reached now") from None
 
@@ -96,13 +116,14 @@ class Trail:
                 await self._wrote.wait_for(lambda: self._done >= target)
 
     async def aclose(self, timeout_s: float) -> None:
-        """Writes down what waits, for so long at most."""
+        """Writes down what waits, for so long at most; what comes later is dropped, and counted."""
+        self._closed = True
         if self._writer is not None:
             await self.flush(timeout_s)
             self._writer.cancel()
             await asyncio.gather(self._writer, return_exceptions=True)
         if lost := self.queued:
-            self._metrics.audit_rows.labels("dropped").inc(lost)
+            self._count("dropped", lost)
             self._log.error("audit.lost", rows=lost)
         if self._opening is not None:
             with contextlib.suppress(Exception):  # it never opened, and is not waited for
@@ -123,7 +144,7 @@ class Trail:
 
     async def _purge_on(self, tenants: Any, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            if self._opening is not None or any(tenant.audit != "off" for tenant in tenants().values()):
+            if self.keeps or any(tenant.audit != "off" for tenant in tenants().values()):
                 try:
                     if gone := await expired(await self.store(), tenants()):
                         self._log.info("audit.purged", rows=gone)
@@ -143,48 +164,58 @@ class Trail:
                 self._hurried.clear()
                 await self._write([self._queue.popleft() for _ in range(min(BATCH, len(self._queue)))])
 
-    async def _write(self, batch: list[tuple[Record, int]]) -> None:
-        await self._put(await asyncio.to_thread(self._rows, [record for record, _ in batch]))
+    async def _write(self, batch: list[tuple[Record | Row | None, int]]) -> None:
+        entries = [entry for entry, _ in batch]
+        if any(isinstance(entry, Record) for entry in entries):
+            rows = await asyncio.to_thread(lambda: [self._row(e) if isinstance(e, Record) else e for e in entries])
+        else:
+            rows = entries  # type: ignore[assignment]
+        await self._put([row for row in rows if row is not None])
         self._chars -= sum(chars for _, chars in batch)
         async with self._wrote:
             self._done += len(batch)
             self._wrote.notify_all()
 
-    def _rows(self, records: list[Record]) -> list[dict[str, Any]]:
-        from gateway.audit.entries import row_of
+    def _row(self, record: Record) -> Row | None:
+        try:
+            return row_of(record)
+        except Exception as error:  # one that nobody foresaw must not cost those beside it, nor its answer
+            self._refuse(record.request_id, error)
+            return None
 
-        rows = []
-        for record in records:
+    async def _put(self, rows: list[Row]) -> None:
+        """Until they are written: a database that is away comes back. A row that none would take is dropped alone."""
+        if not rows:
+            return
+        store = await self._reached()
+        while True:
             try:
-                rows.append(row_of(record))
-            except Exception as error:  # one that nobody foresaw must not cost those beside it
-                self._refuse(record.request_id, error)
-        return rows
-
-    async def _put(self, rows: list[dict[str, Any]]) -> None:
-        """Until it is written: a database that is away comes back. A row that none would take is dropped alone."""
-        from sqlalchemy.exc import DataError, IntegrityError
-
-        told = False
-        while rows:
-            try:
-                await (await self.store()).write(rows)
+                await store.write(rows)
                 self._count("written", len(rows))
-                break
-            except (DataError, IntegrityError) as error:
-                if len(rows) > 1:
+            except Exception as error:
+                if store.is_away(error):
+                    store = await self._reached(error)
+                    continue
+                if len(rows) == 1:
+                    self._refuse(rows[0]["request_id"], getattr(error, "orig", None) or error)
+                else:
                     for row in rows:
                         await self._put([row])
-                else:
-                    self._refuse(rows[0]["request_id"], error.orig or error)
-                break
-            except Exception as error:  # whatever it is: the rows wait, and somebody hears of it
+            return
+
+    async def _reached(self, error: Exception | None = None) -> Any:
+        """The open store, as soon as there is one; after an error, a while later."""
+        told = False
+        while True:
+            if error is not None:
                 if not told:
                     self._log.error("audit.unavailable", error=_said(error), waiting=self.queued)
                 told = True
                 await asyncio.sleep(RETRY_S)
-        if told:
-            self._log.info("audit.available", waiting=self.queued)
+            try:
+                return await self.store()
+            except Exception as failure:  # whatever it is: the rows wait, and somebody hears of it
+                error = failure
 
     def _refuse(self, request_id: str, error: BaseException) -> None:
         self._count("dropped", 1)
@@ -195,9 +226,8 @@ class Trail:
 
 
 async def _opened(url: str) -> Any:
-    from gateway.audit.store import Store  # SQLAlchemy, 0.3 s: only where there is a trail
-
-    store = Store(url)
+    stores = await asyncio.to_thread(importlib.import_module, "gateway.audit.store")  # SQLAlchemy takes 0.3 s
+    store = stores.Store(url)
     try:
         await store.open()
     except BaseException:
@@ -206,20 +236,25 @@ async def _opened(url: str) -> Any:
     return store
 
 
-async def expired(store: Any, tenants: dict[str, Tenant]) -> int:
-    """Deletes what is older than its tenant says; of tenants that there are no more, by the default."""
+async def expired(store: Any, tenants: Mapping[str, Tenant]) -> int:
+    """Deletes what is older than its tenant says; of tenants that there are no more, by the default.
+
+    A database that others may write to keeps strangers' answers: they may be somebody's tenants.
+    """
     gone = 0
     for name, tenant in tenants.items():
         gone += await store.purge(timedelta(days=tenant.retention_days), name)
-    default = Tenant.model_fields["retention_days"].default
-    return gone + int(await store.purge(timedelta(days=default), but=list(tenants)))
+    if store.own:
+        default = Tenant.model_fields["retention_days"].default
+        gone += await store.purge(timedelta(days=default), but=list(tenants))
+    return gone
 
 
 def _chars(record: Record) -> int:
     """Of the texts that the record holds on to; the request's body by its bytes."""
-    said = sum(map(len, record.drafts)) + sum(map(len, record.unread))
-    said += sum(len(told.text) for told in record.corrections)
-    return said + (len(record.asked.raw or b"") if record.asked is not None else 0)
+    said = sum(map(len, record.drafts.values())) + sum(map(len, record.unread))
+    said += sum(len(told.text) for told in record.corrections.values())
+    return said + (record.asked.size if record.asked is not None else 0)
 
 
 def _said(error: Exception) -> str:

@@ -48,7 +48,7 @@ def routes(context: Context) -> list[BaseRoute]:
         return file(request, request.path_params["name"])
 
     async def about(request: Request) -> Response:
-        told = {"version": version("metaaligner-gateway"), "admin": context.admin.state(request)}
+        told = {"version": version("metaaligner-gateway"), "admin": context.admin.state}
         return answer(request, told)
 
     async def diff(request: Request) -> Response:
@@ -60,7 +60,8 @@ def routes(context: Context) -> list[BaseRoute]:
             raise GatewayError(400, "invalid_request", "`before` and `after` must be texts")
         if len(before) + len(after) > MAX_DIFF_CHARS:
             raise GatewayError(413, "body_too_large", f"at most {MAX_DIFF_CHARS} characters can be compared")
-        return answer(request, await compared(before, after))
+        with context.limits.place():
+            return answer(request, await compared(before, after))
 
     return [
         Route("/", root),
@@ -72,8 +73,6 @@ def routes(context: Context) -> list[BaseRoute]:
 
 
 async def compared(before: str, after: str) -> dict[str, object]:
-    """The words that were changed, and how much that is; in a thread, for a long text takes a second."""
-    return {
-        "diff": await asyncio.to_thread(worddiff.diff, before, after),
-        "changed": worddiff.changed(before, after),
-    }
+    """The words that were changed, and how much that is."""
+    told = await asyncio.to_thread(worddiff.diff, before, after)
+    return {"diff": told, "changed": worddiff.changed(before, after)}

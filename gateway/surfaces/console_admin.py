@@ -1,5 +1,6 @@
 """/console/api, for admins: what is going on, and the audit trail."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from gateway.audit.entries import storable
 from gateway.audit.search import Wanted
 from gateway.errors import GatewayError
 from gateway.figures import figures
@@ -25,7 +27,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 def routes(context: Context) -> list[BaseRoute]:
     async def live(request: Request) -> Response:
-        told = figures(context.metrics)
+        told = await asyncio.to_thread(figures, context.metrics)
         told["reloads"]["last"] = list(context.reloader.history)
         told["engines"] = await health.engines(context.reloader.snapshot)
         told["audit"]["queued"] = context.trail.queued
@@ -33,15 +35,17 @@ def routes(context: Context) -> list[BaseRoute]:
 
     async def rows(request: Request) -> Response:
         wanted = _wanted(request)
-        store = await context.trail.open_store()
         await context.trail.flush()
-        found = await store.search(replace(wanted, limit=wanted.limit + 1))
+        async with context.trail.reading() as store:
+            found = await store.search(replace(wanted, limit=wanted.limit + 1))
+            names = await store.names()
         page = found[: wanted.limit]
         following = page[-1]["id"] if len(found) > len(page) else None
-        return answer(request, {"rows": [_plain(row) for row in page], "next": following, **await store.names()})
+        return answer(request, {"rows": [_plain(row) for row in page], "next": following, **names})
 
     async def row(request: Request) -> Response:
-        found = await (await context.trail.open_store()).get(_id(request))
+        async with context.trail.reading() as store:
+            found = await store.get(_id(request))
         if found is None:
             raise GatewayError(404, "not_found", "no such answer is kept")
         for choice in found["choices"]:
@@ -55,17 +59,18 @@ def routes(context: Context) -> list[BaseRoute]:
         id_ = _id(request)
         body = await json_object(request, context, ("choice", "objective", "comment"))
         tenants = context.reloader.snapshot.config.objectives.tenants
-        store = await context.trail.open_store()
-        found = await store.get(id_)
-        redact = tenants[found["tenant"]].redact if found is not None and found["tenant"] in tenants else ()
-        await judge(context.trail, id_, body, by="console", redact=redact)
-        found = await store.get(id_)
+        async with context.trail.reading() as store:
+            found = await store.get(id_)
+            tenant = tenants.get(found["tenant"]) if found is not None else None
+            await judge(store, id_, body, by="console", redact=tenant.redact if tenant is not None else ())
+            found = await store.get(id_)
         return answer(request, _plain({"feedback": found["feedback"] if found is not None else []}))
 
     async def compare(request: Request) -> Response:
-        store = await context.trail.open_store()
         await context.trail.flush()
-        return answer(request, {"arms": await store.compare(request.query_params.get("tenant") or None)})
+        async with context.trail.reading() as store:
+            arms = await store.compare(request.query_params.get("tenant") or None)
+        return answer(request, {"arms": arms})
 
     return [
         Route("/console/api/live", admitted(context, live)),
@@ -92,7 +97,7 @@ def _id(request: Request) -> int:
 
 def _wanted(request: Request) -> Wanted:
     told = request.query_params
-    filters: dict[str, Any] = {name: told[name] for name in FILTERS if told.get(name)}
+    filters: dict[str, Any] = {name: storable(told[name]) for name in FILTERS if told.get(name)}
     for name in ("since", "until"):
         if told.get(name):
             try:

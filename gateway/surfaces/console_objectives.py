@@ -64,20 +64,18 @@ def routes(context: Context) -> list[BaseRoute]:
         path = context.reloader.objectives_path
         if why := editing.why_not(path):
             raise GatewayError(403, "read_only", why)
+        change = (path, aim.key, aim.description, str(body.get("version")), snapshot.config.policies)
         try:
-            edit = await asyncio.to_thread(
-                editing.describe, path, aim.key, aim.description, str(body.get("version")), snapshot.config.policies
-            )
+            edit = await asyncio.to_thread(editing.describe, *change, dry_run=bool(body.get("dry_run")))
         except editing.Changed:
             message = f"{path} was changed meanwhile: read it again before you save"
             raise GatewayError(409, "changed_meanwhile", message) from None
         except ConfigError as error:
             raise GatewayError(400, "invalid_objectives", str(error)) from None
-        told = {"diff": edit.diff, "version": edit.version, "backup": None}
-        if not body.get("dry_run"):
-            told["backup"] = str(await asyncio.to_thread(editing.save, path, edit))
-            context.log.info("objectives.saved", objective=aim.key, backup=told["backup"])
-        return answer(request, told)
+        backup = str(edit.backup) if edit.backup is not None else None
+        if backup is not None:
+            context.log.info("objectives.saved", objective=aim.key, backup=backup)
+        return answer(request, {"diff": edit.diff, "version": edit.version, "backup": backup})
 
     return [
         Route("/console/api/objectives", admitted(context, objectives)),
@@ -129,24 +127,21 @@ async def _kept(context: Context, snapshot: Snapshot, tenant: Any, count: int) -
     """The last answers of the trail that have texts, the newest first."""
     if not any(one.audit == "full" for one in snapshot.config.objectives.tenants.values()):
         return []
-    store = await context.trail.open_store()
     await context.trail.flush()
     wanted = Wanted(tenant=tenant if isinstance(tenant, str) and tenant else None, with_texts=True, limit=count)
-    found = []
-    for row in await store.search(wanted):
-        whole_row = await store.get(row["id"])
-        corrector = whole_row["corrector"] if whole_row is not None else "-"
-        if whole_row is None or corrector not in snapshot.correctors:
-            continue
-        text = whole_row["choices"][0]
-        told = whole_row["descriptions"] or {}
-        aims = tuple(Objective(key=key, name=name, description=said) for key, (name, said) in told.items())
-        turns = tuple(Turn(turn["role"], turn["text"]) for turn in whole_row["context"] or ())
-        sent = text["correction"] if text["correction"] is not None else text["draft"]
-        before = {"text": sent, "verdict": text["verdict"]}
-        time = whole_row["time"].isoformat()
-        found.append(Given(turns, text["draft"], before, aims, corrector, time, whole_row["tenant"]))
-    return found
+    async with context.trail.reading() as store:
+        rows = [await store.get(row["id"]) for row in await store.search(wanted)]
+    return [_given(row) for row in rows if row is not None and row["corrector"] in snapshot.correctors]
+
+
+def _given(row: dict[str, Any]) -> Given:
+    text = row["choices"][0]
+    told = row["descriptions"] or {}
+    aims = tuple(Objective(key=key, name=name, description=said) for key, (name, said) in told.items())
+    turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["context"] or ())
+    sent = text["correction"] if text["correction"] is not None else text["draft"]
+    before = {"text": sent, "verdict": text["verdict"]}
+    return Given(turns, text["draft"], before, aims, row["corrector"], row["time"].isoformat(), row["tenant"])
 
 
 def _shown(snapshot: Snapshot, answers: Any) -> list[Given]:

@@ -6,10 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from corrector.objectives import Tenant
 from corrector.redaction import redacted
 from gateway import plan
-from gateway.audit.entries import storable
-from gateway.audit.trail import Choice, Trail
+from gateway.audit.entries import MAX_REQUEST_ID, storable
+from gateway.audit.trail import Choice
 from gateway.errors import GatewayError
 from gateway.surfaces.http import Context, answer, json_object
 
@@ -21,6 +22,10 @@ def routes(context: Context) -> list[BaseRoute]:
     async def feedback(request: Request) -> Response:
         snapshot = await context.reloader.current()
         name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        with context.limits.place():
+            return await judged(request, name, tenant)
+
+    async def judged(request: Request, name: str, tenant: Tenant) -> Response:
         body = await json_object(request, context, FIELDS)
         request_id = body.get("request_id")
         if not isinstance(request_id, str) or not request_id:
@@ -28,17 +33,17 @@ def routes(context: Context) -> list[BaseRoute]:
         unknown = GatewayError(404, "unknown_request", f"no answer to {request_id[:128]!r} is kept", param="request_id")
         if tenant.audit == "off":
             raise unknown
-        store = await context.trail.open_store()
-        id_ = await context.trail.settled(store, request_id, name)
-        if id_ is None:
-            raise unknown
-        await judge(context.trail, id_, body, by="client", redact=tenant.redact)
+        async with context.trail.reading() as store:
+            id_ = await context.trail.settled(store, storable(request_id)[:MAX_REQUEST_ID], name)
+            if id_ is None:
+                raise unknown
+            await judge(store, id_, body, by="client", redact=tenant.redact)
         return answer(request, {"object": "feedback", "request_id": request_id, "choice": body["choice"]})
 
     return [Route("/v1/feedback", feedback, methods=["POST"])]
 
 
-async def judge(trail: Trail, id_: int, body: dict[str, Any], *, by: str, redact: tuple[str, ...]) -> None:
+async def judge(store: Any, id_: int, body: dict[str, Any], *, by: str, redact: tuple[str, ...]) -> None:
     """Keeps what the body says of the answer. Raises `GatewayError`, 404 where there is no such answer."""
     choice, objective, comment = body.get("choice"), body.get("objective"), body.get("comment")
     if choice not in get_args(Choice):
@@ -47,7 +52,6 @@ async def judge(trail: Trail, id_: int, body: dict[str, Any], *, by: str, redact
     if comment is not None and (not isinstance(comment, str) or len(comment) > MAX_COMMENT):
         message = f"`comment` must be text of at most {MAX_COMMENT} characters"
         raise GatewayError(400, "invalid_feedback", message, param="comment")
-    store = await trail.open_store()
     row = await store.get(id_)
     if row is None:
         raise GatewayError(404, "unknown_request", "no such answer is kept")

@@ -101,10 +101,12 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
         if watcher is not None:
             watcher.cancel()
         context.metrics.in_flight.dec()
-        record.finish(context.metrics, context.log)
+        try:
+            record.finish(context.metrics, context.log)
+        finally:
+            context.trail.settle(record)
         if record.trace is not None:
             spans.finish(record, record.trace)
-        context.trail.settle(record)
 
 
 async def send_answer(answer: Answer, send: Send) -> None:
@@ -180,6 +182,8 @@ async def json_object(request: Request, context: Context, fields: Sequence[str] 
     """The body of a request that is no completion; fields other than these are refused. Raises `GatewayError`."""
     try:
         body = loads(await read_body(request.scope, request.receive, context.max_body_bytes))
+    except ClientGone:
+        raise GatewayError(CLIENT_GONE, "client_gone", "the body has not come whole") from None
     except ValueError as error:
         raise GatewayError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):

@@ -1,8 +1,16 @@
-// The way into an admin view: open, by the admin key, or not at all.
+// The way into an admin view: by the admin key, or not at all.
 import { ApiError, adminKey, tenant } from "./api.js";
 import { el, field, notice } from "./dom.js";
 
+const LINK = "#key=";
 let about = null;
+
+/** The link that the gateway prints at its start has its key behind the #; it is kept, and not left in the address. */
+export function takeKey() {
+  if (!location.hash.startsWith(LINK)) return;
+  adminKey.set(decodeURIComponent(location.hash.slice(LINK.length)));
+  history.replaceState(null, "", location.pathname);
+}
 
 export async function aboutGateway() {
   about ??= await tenant.get("console/api/about");
@@ -33,7 +41,7 @@ function _off() {
   return el(
     "div",
     { class: "notice" },
-    el("p", {}, "The admin views are off: you come from beyond the gateway's own machine, and it has no admin key."),
+    el("p", {}, "The admin views are off: the gateway can be reached from elsewhere, and has no admin key."),
     el(
       "p",
       {},
@@ -64,7 +72,8 @@ function _gate(body, show, refused) {
     field(
       "Admin key",
       key,
-      "What METAALIGNER_ADMIN_KEY holds where the gateway runs. Kept in this tab until it is closed.",
+      "In the link that the gateway printed at its start, or what METAALIGNER_ADMIN_KEY holds there. " +
+        "Kept in this tab until it is closed.",
     ),
     el("div", { class: "actions" }, el("button", { type: "submit", class: "primary" }, "Enter")),
   );

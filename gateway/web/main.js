@@ -1,5 +1,5 @@
 // The page: one view at a time, by what stands behind the # of the address.
-import { aboutGateway, behindTheGate } from "./admin.js";
+import { aboutGateway, behindTheGate, takeKey } from "./admin.js";
 import { showAudit } from "./audit.js";
 import { byId } from "./dom.js";
 import { hideLive, showLive } from "./live.js";
@@ -19,7 +19,7 @@ let current = null;
 function route() {
   const [name, rest] = location.hash.slice(1).split("/");
   if (current && location.hash === "#main") return byId("main").focus(); // "Skip to the content" is no view
-  const chosen = name in VIEWS ? name : "playground";
+  const chosen = Object.hasOwn(VIEWS, name) ? name : "playground";
   if (current && current !== chosen) VIEWS[current].hide?.();
   for (const view of Object.keys(VIEWS)) byId(`${view}-view`).hidden = view !== chosen;
   for (const link of document.querySelectorAll("nav a")) {
@@ -34,6 +34,7 @@ function route() {
   VIEWS[chosen].show(byId(`${chosen}-view`).querySelector(".body"), rest ?? "");
 }
 
+takeKey();
 playground.setUp();
 addEventListener("hashchange", route);
 route();

@@ -47,9 +47,10 @@ Browse = Callable[..., Awaitable[Page]]
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A gateway that runs: its URL and its file of objectives."""
+    """A gateway that runs: its URL, the admin key that it has made up, and its file of objectives."""
 
     url: str
+    key: str
     objectives: Path
 
     async def ask(self, question: str, max_tokens: int = 16, **headers: str) -> str:
@@ -70,8 +71,8 @@ class Served:
         raise AssertionError(f"no answer is kept for {filters}")
 
     async def get(self, path: str, **parameters: str) -> Any:
-        url = f"{self.url}/console/api/{path}"
-        async with aiohttp.ClientSession() as client, client.get(url, params=parameters) as response:
+        url, admin = f"{self.url}/console/api/{path}", {"X-Admin-Key": self.key}
+        async with aiohttp.ClientSession() as client, client.get(url, params=parameters, headers=admin) as response:
             return await response.json()
 
 
@@ -96,16 +97,17 @@ def serving(directory: Path) -> Iterator[Served]:
     log = directory / "log"
     with log.open("w") as out, subprocess.Popen(argv, stdout=out, stderr=subprocess.STDOUT, env=environment) as process:
         try:
-            yield Served(_address(process, log), objectives)
+            yield Served(*_address(process, log), objectives)
         finally:
             process.terminate()
             process.wait(40)
 
 
-def _address(process: "subprocess.Popen[bytes]", log: Path) -> str:
+def _address(process: "subprocess.Popen[bytes]", log: Path) -> tuple[str, str]:
+    """Of the link that it prints: the address, and the key."""
     for _ in range(1200):
-        if ready := re.search(r"ready on (http://\S+)\.", log.read_text()):
-            return ready.group(1)
+        if ready := re.search(r"Open (http://\S+)/console#key=(\S+),", log.read_text()):
+            return ready[1], ready[2]
         assert process.poll() is None, log.read_text()
         time.sleep(0.1)
     raise AssertionError(log.read_text())
@@ -128,15 +130,20 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @pytest.fixture
-async def browse(browser: Browser) -> AsyncIterator[Browse]:
-    """Opens pages: `page = await browse(url)`. What a page throws, or what its CSP refuses, fails the test."""
+async def browse(browser: Browser, served: Served) -> AsyncIterator[Browse]:
+    """Opens pages: `page = await browse(url)`, with the key of `served` unless `admin=False`.
+
+    What a page throws, or what its CSP refuses, fails the test.
+    """
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 
-    async def open_page(url: str, **options: Any) -> Page:
+    async def open_page(url: str, *, admin: bool = True, **options: Any) -> Page:
         context = await browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
         contexts.append(context)
         context.set_default_timeout(PATIENCE_MS)
+        if admin:
+            await context.add_init_script(f"sessionStorage.setItem('metaaligner.admin-key', '{served.key}')")
         page = await context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if said.type == "error" else None)

@@ -1,9 +1,9 @@
-"""The way into the admin views: open on this machine, by the admin key, or off."""
+"""The way into the admin views: by the admin key, or not at all."""
 
 import pytest
 from playwright.async_api import expect
 
-from tests.console.conftest import Browse
+from tests.console.conftest import Browse, Served
 from tests.gateway.conftest import World
 
 VIEWS = {"objectives": "In force is", "live": "Requests a minute", "audit": "Text or request id"}
@@ -13,7 +13,7 @@ VIEWS = {"objectives": "In force is", "live": "Requests a minute", "audit": "Tex
 async def test_with_an_admin_key(browse: Browse, world: World, monkeypatch: pytest.MonkeyPatch, view: str) -> None:
     monkeypatch.setenv("METAALIGNER_ADMIN_KEY", "open sesame")
     gateway, _, _ = await world()
-    page = await browse(f"{gateway.url}/console#{view}")
+    page = await browse(f"{gateway.url}/console#{view}", admin=False)
     gate = page.locator(f"#{view}-view")
     await gate.get_by_label("Admin key").fill("open barley")
     await gate.get_by_role("button", name="Enter").click()
@@ -27,11 +27,18 @@ async def test_with_an_admin_key(browse: Browse, world: World, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_off_for_who_comes_from_elsewhere(browse: Browse, world: World, view: str) -> None:
+async def test_off_without_a_key(browse: Browse, world: World, view: str) -> None:
     gateway, _, _ = await world()
-    page = await browse(f"{gateway.url}/console#{view}", extra_http_headers={"X-Forwarded-For": "203.0.113.9"})
+    page = await browse(f"{gateway.url}/console#{view}", admin=False)
     told = page.locator(f"#{view}-view .notice")
     await expect(told).to_contain_text("The admin views are off")
     await expect(told).to_contain_text("METAALIGNER_ADMIN_KEY")
     await page.get_by_role("link", name="Playground").click()
     await expect(page.get_by_role("button", name="Send", exact=True)).to_be_enabled()
+
+
+async def test_the_link_that_the_gateway_prints_opens_them(browse: Browse, served: Served) -> None:
+    page = await browse(f"{served.url}/console#key={served.key}", admin=False)
+    await expect(page).to_have_url(f"{served.url}/console")
+    await page.get_by_role("link", name="Live").click()
+    await expect(page.locator("#live-view").get_by_text(VIEWS["live"])).to_be_visible()

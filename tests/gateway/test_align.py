@@ -81,3 +81,12 @@ async def test_a_draft_is_not_shown_to_who_may_not_see_it(world: World) -> None:
     gw, _, _ = await world(objectives=STRICT)
     status, _, body = await gw.chat({"X-Align-Return": "live-draft"}, stream=True)
     assert (status, body["error"]["code"]) == (403, "draft_not_allowed")
+
+
+async def test_thinking_that_is_dropped_is_not_in_the_draft_that_is_shown(world: World) -> None:
+    objectives = OBJECTIVES.replace("allow_off: true", "reasoning: drop")
+    gw, _, _ = await world(saying(f"<think>a secret plan</think>{DRAFT}"), objectives=objectives)
+    told = await gw.stream({"X-Align-Return": "live-draft"})
+    assert not [data for data in told if "secret" in data]
+    events = [json.loads(data) for data in told[:-1]]
+    assert "".join(event["align"]["draft"] for event in events if event["choices"] == []) == DRAFT

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -21,8 +22,8 @@ def changed_lines(edit: editing.Edit) -> list[str]:
     return [line for line in edit.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
 
 
-def described(path: Path, key: str, description: str) -> editing.Edit:
-    return editing.describe(path, key, description, editing.version(path), ["smollm2"])
+def described(path: Path, key: str, description: str, *, dry_run: bool = False) -> editing.Edit:
+    return editing.describe(path, key, description, editing.version(path), ["smollm2"], dry_run=dry_run)
 
 
 def test_a_description_is_changed_and_nothing_else(path: Path) -> None:
@@ -36,7 +37,8 @@ def test_a_description_is_changed_and_nothing_else(path: Path) -> None:
 def test_a_new_objective_stands_below_the_others(path: Path) -> None:
     edit = described(path, "rhyme", "Rhyme: always # yes")
     assert changed_lines(edit) == ["+  rhyme: 'Rhyme: always # yes'"]
-    before, _, after = edit.raw.decode().partition("  rhyme:")
+    assert edit.backup is not None
+    before, _, after = path.read_text().partition("  rhyme:")
     assert before.splitlines()[-1].startswith("  length:")
     assert after.split("\n", 1)[1].startswith("\nsets:")
 
@@ -57,7 +59,7 @@ def test_the_long_form_keeps_its_name(path: Path) -> None:
 )
 def test_whatever_is_said_is_read_again(path: Path, description: str) -> None:
 
-    editing.save(path, described(path, "length", description))
+    described(path, "length", description)
     assert objectives.read(path).objectives["length"].description == description
 
 
@@ -80,9 +82,9 @@ def test_saving_keeps_the_file_as_it_was_beside_it(path: Path) -> None:
     before = path.read_bytes()
     path.chmod(0o640)
     edit = described(path, "length", "x")
-    backup = editing.save(path, edit)
-    assert backup.read_bytes() == before
-    assert path.read_bytes() == edit.raw
+    assert edit.backup is not None
+    assert edit.backup.read_bytes() == before
+    assert "\n  length: x\n" in path.read_text()
     assert editing.version(path) == edit.version
     assert path.stat().st_mode & 0o777 == 0o640
     assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
@@ -92,10 +94,9 @@ def test_a_file_that_cannot_be_replaced_is_written_in_its_place(path: Path, monk
     def mounted(self: Path, target: Path) -> Path:
         raise OSError(16, "Device or resource busy")
 
-    edit = described(path, "length", "x")
     monkeypatch.setattr(Path, "replace", mounted)
-    editing.save(path, edit)
-    assert path.read_bytes() == edit.raw
+    described(path, "length", "x")
+    assert "\n  length: x\n" in path.read_text()
     assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
 
 
@@ -103,3 +104,55 @@ def test_a_file_that_cannot_be_replaced_is_written_in_its_place(path: Path, monk
 def test_what_is_read_only_is_said(path: Path) -> None:
     path.chmod(0o400)
     assert "read-only" in (editing.why_not(path) or "")
+
+
+def test_a_dry_run_writes_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    edit = described(path, "length", "x", dry_run=True)
+    assert changed_lines(edit)[1] == "+  length: x"
+    assert (path.read_bytes(), edit.backup) == (before, None)
+    assert [one.name for one in path.parent.iterdir()] == ["objectives.yaml"]
+
+
+INDENTED = """\
+objectives:   # ours
+    length: Be short
+    humour: Be funny   # but not too much
+
+sets:
+    default:
+        - length
+        - humour
+tenants:
+    public:
+        keys: none
+"""
+
+
+def test_a_file_keeps_its_own_indentation(path: Path) -> None:
+    path.write_text(INDENTED)
+    assert changed_lines(described(path, "length", "Be brief")) == ["-    length: Be short", "+    length: Be brief"]
+    assert "+    rhyme: Rhyme" in changed_lines(described(path, "rhyme", "Rhyme"))
+
+
+def test_a_link_stays_a_link(path: Path) -> None:
+    link = path.with_name("link.yaml")
+    link.symlink_to(path)
+    described(link, "length", "x")
+    assert link.is_symlink()
+    assert "\n  length: x\n" in path.read_text()
+
+
+def test_two_that_save_at_once_do_not_undo_each_other(path: Path) -> None:
+    version = editing.version(path)
+
+    def save(key: str) -> bool:
+        try:
+            editing.describe(path, key, f"new {key}", version, ["smollm2"])
+        except editing.Changed:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        saved = list(threads.map(save, ["length", "humour", "honesty", "fairness"]))
+    assert saved.count(True) == 1

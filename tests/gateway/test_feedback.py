@@ -68,13 +68,14 @@ async def test_where_nothing_is_kept_there_is_no_feedback(world: World) -> None:
         ({"choice": "tie", "comment": 7}, "comment"),
         ({"choice": "tie", "comment": "x" * 2001}, "comment"),
         ({"choice": "tie", "rating": 5}, None),
+        ({"choice": "tie", "request_id": 7}, "request_id"),
     ],
     ids=str,
 )
 async def test_what_it_cannot_say_is_told(world: World, told: dict[str, Any], param: str | None) -> None:
     gw, _, _ = await world(objectives=AUDITED)
     _, headers, _ = await gw.chat()
-    status, body = await say(gw, request_id=headers["X-Request-Id"], **told)
+    status, body = await say(gw, **{"request_id": headers["X-Request-Id"], **told})
     assert (status, body["error"]["param"]) == (400, param)
     assert await judged(gw) == []
 
@@ -83,3 +84,9 @@ async def test_nobody_judges_without_a_key(world: World) -> None:
     gw, _, _ = await world(objectives=AUDITED)
     status, body = await say(gw, {"Authorization": "Bearer wrong"}, request_id="x", choice="tie")
     assert (status, body["error"]["code"]) == (401, "invalid_api_key")
+
+
+async def test_an_id_that_no_database_can_hold_is_unknown(world: World) -> None:
+    gw, _, _ = await world(objectives=AUDITED)
+    status, body = await say(gw, request_id="\ud800 \x00", choice="tie")
+    assert (status, body["error"]["code"]) == (404, "unknown_request")

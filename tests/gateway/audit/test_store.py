@@ -1,6 +1,7 @@
 """The trail's database, on SQLite and on PostgreSQL alike."""
 
 import asyncio
+import socket
 import stat
 from datetime import timedelta
 from pathlib import Path
@@ -105,13 +106,12 @@ async def test_feedback_is_counted_and_kept(store: Store) -> None:
     await store.judge(id_, "correction", "console")
     await store.judge(id_, "tie", "console")
     two, one = await store.search(Wanted())
-    assert one["feedback"] == {"draft": 0, "correction": 2, "tie": 1}
+    assert one["feedback"] == {"draft": 0, "correction": 1, "tie": 1}
     assert two["feedback"] == {"draft": 0, "correction": 0, "tie": 0}
     told = (await store.get(id_) or {})["feedback"]
     assert [(said["choice"], said["by"], said["objective"], said["comment"]) for said in told] == [
         ("correction", "client", "helpfulness", "much better"),
-        ("correction", "console", None, None),
-        ("tie", "console", None, None),
+        ("tie", "console", None, None),  # who thinks again has thought so from the start
     ]
     assert [found["request_id"] async for found in store.each(Wanted(), judged=True)] == ["one"]
 
@@ -173,3 +173,32 @@ async def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
     await store.aclose()
     assert stat.S_IMODE((tmp_path / "state/audit.db").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+async def test_nothing_that_was_deleted_stays_in_a_file(tmp_path: Path) -> None:
+    store = Store(f"sqlite:///{tmp_path}/audit.db")
+    await store.open()
+    await store.write([row("old", days_ago=9, texts=("a secret draft", "b")), row("new")])
+    files = [*tmp_path.glob("audit.db*")]
+    assert any(b"a secret draft" in file.read_bytes() for file in files)
+    await store.purge(timedelta(days=7))
+    assert not any(b"a secret draft" in file.read_bytes() for file in tmp_path.glob("audit.db*"))
+    await store.aclose()
+
+
+async def test_an_error_does_not_say_what_was_to_be_kept(store: Store) -> None:
+    with pytest.raises(Exception, match=r"SQL") as caught:
+        await store.write([{**row("one"), "tenant": None, "reason": "a secret"}])
+    assert "a secret" not in str(caught.value)
+    assert not store.is_away(caught.value)
+
+
+async def test_a_database_that_is_not_there_is_away(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    store = Store(f"postgresql://nobody@127.0.0.1:{port}/none?sslmode=disable")
+    with pytest.raises(OSError, match=r"Connect|refused") as caught:
+        await store.open()
+    assert store.is_away(caught.value)
+    await store.aclose()

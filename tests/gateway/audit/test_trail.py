@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from gateway.audit.entries import row_of
 from gateway.audit.search import Wanted
-from gateway.audit.trail import Trail
+from gateway.audit.trail import Trail, expired
 from gateway.config import AuditOptions
 from gateway.record import Record
 from gateway.telemetry import Metrics
-from tests.conftest import OBJECTIVES, Gateway, correcting, saying
-from tests.gateway.conftest import BETTER, DRAFT, World, replying, soon
+from tests.conftest import OBJECTIVES, Gateway, chat_chunk, chat_reply, correcting, saying
+from tests.gateway.audit.conftest import row
+from tests.gateway.conftest import BETTER, DRAFT, World, improve, replying, sending, soon
 
 ASKED = "Write to ada@example.org, will you?"
 
@@ -225,10 +227,96 @@ async def test_what_is_lost_at_a_stop_is_said(world: World, tmp_path: Path) -> N
 async def test_what_is_older_than_its_tenant_says_goes(world: World) -> None:
     gw, _, _ = await world(objectives=auditing("metadata", retention_days=7))
     store = await gw.app.state.trail.store()
-    from gateway.audit.trail import expired
-    from tests.gateway.audit.conftest import row
-
     old = [row("a", tenant="public", days_ago=8), row("b", tenant="gone", days_ago=31)]
     await store.write([*old, row("c", tenant="public", days_ago=6), row("d", tenant="gone", days_ago=29)])
     await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants)
     assert [one["request_id"] for one in await store.search(Wanted())] == ["d", "c"]
+
+
+@pytest.mark.parametrize("level", ["metadata", "full"])
+async def test_what_a_client_calls_its_objectives_is_a_text(world: World, level: str) -> None:
+    gw, _, _ = await world(objectives=auditing(level))
+    await gw.chat({"X-Align-Define": "my-secret=The response should rhyme"})
+    (row,) = await kept(gw)
+    assert row["objectives"] == ["helpfulness", "my-secret" if level == "full" else "(defined)"]
+
+
+async def test_who_hangs_up_leaves_the_draft_that_he_has_read(world: World) -> None:
+    gw, _, _ = await world(corrector=correcting(improve, pause_s=0.05), objectives=auditing("full"))
+    body = {"model": "m", "messages": [{"role": "user", "content": "Why?"}], "stream": True}
+    async with gw.client.post(f"{gw.url}/v1/chat/completions", json=body) as response:
+        async for chunk in response.content.iter_any():
+            if b"sky" in chunk:
+                break
+    await soon(lambda: gw.app.state.trail.queued > 0)
+    (row,) = await kept(gw)
+    assert (row["status"], row["error"]) == (499, "client_gone")
+    assert [choice["draft"] for choice in row["choices"]] == [DRAFT]
+
+
+@pytest.mark.parametrize("mode", ["full", "shadow", "off"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_thinking_is_no_draft(world: World, mode: str, stream: bool) -> None:
+    gw, _, _ = await world(saying(f"<think>hm</think>{DRAFT}"), objectives=auditing("full", reasoning="drop"))
+    headers = {"X-Align-Mode": mode}
+    await (gw.stream(headers) if stream else gw.chat(headers))
+    await soon(lambda: gw.app.state.trail.queued > 0)
+    (row,) = await kept(gw)
+    assert [choice["draft"] for choice in row["choices"]] == [DRAFT]
+
+
+async def test_choices_of_a_stream_keep_their_numbers(world: World) -> None:
+    events = [chat_chunk({"content": DRAFT}, index=0), chat_chunk({"content": "Short."}, index=1)]
+    events += [chat_chunk({}, "stop", index=1), chat_chunk({}, "stop", index=0)]
+    gw, _, _ = await world(sending(*events), objectives=auditing("full"))
+    await gw.stream()
+    (row,) = await kept(gw)
+    assert [(choice["choice"], choice["draft"]) for choice in row["choices"]] == [(0, DRAFT), (1, "Short.")]
+
+
+async def test_a_count_that_no_database_holds_stops_no_trail(world: World) -> None:
+    gw, policy, _ = await world(objectives=auditing("metadata"))
+    policy.handler = replying({**chat_reply(DRAFT), "usage": {"completion_tokens": 10**30}})
+    await gw.chat()
+    await gw.chat({"X-Request-Id": "after"})
+    rows = await kept(gw)
+    assert [row["policy_tokens"] for row in rows] == [2**31 - 1] * 2
+
+
+async def test_a_row_that_nobody_can_keep_is_dropped_alone(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+
+    def poisoned(record: Record) -> dict[str, Any]:
+        told = row_of(record)
+        return {**told, "total_ms": object()} if record.request_id == "r1" else told
+
+    monkeypatch.setattr("gateway.audit.trail.row_of", poisoned)
+    log = Log()
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/some.db"), Metrics(), log)
+    for number in range(3):
+        trail.settle(entry(gw, f"r{number}"))
+    await trail.flush()
+    assert [row["request_id"] for row in await (await trail.store()).search(Wanted())] == ["r2", "r0"]
+    assert log.events == ["audit.refused"]
+    await trail.aclose(1)
+
+
+async def test_what_comes_after_the_end_is_counted_as_dropped(world: World, tmp_path: Path) -> None:
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    metrics = Metrics()
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/some.db"), metrics, Log())
+    await trail.aclose(1)
+    trail.settle(entry(gw))
+    assert 'metaaligner_audit_rows_total{result="dropped"} 1.0' in metrics.exposition().decode()
+
+
+async def test_retention_goes_on_where_nothing_is_kept_any_more(world: World, tmp_path: Path) -> None:
+    trail = Trail(AuditOptions(), Metrics(), Log())
+    assert not trail.keeps
+    store = await trail.store()
+    await store.write([row(days_ago=31, tenant="public")])
+    await trail.aclose(1)
+    gw, _, _ = await world()
+    await soon(lambda: any(line["event"] == "audit.purged" for line in gw.lines))

@@ -36,7 +36,6 @@ def upgrade() -> None:
     )
     op.create_index("answers_by_tenant", "answers", ["tenant", "time"])
     op.create_index("answers_by_request", "answers", ["request_id"])
-    op.create_index("answers_by_time", "answers", ["time"])
     op.create_table(
         "texts",
         sa.Column("answer_id", _ID, sa.ForeignKey("answers.id", ondelete="CASCADE"), primary_key=True),
