@@ -12,7 +12,7 @@ from bench.client import Answered, Client, post
 from bench.processes import cpu_s
 
 FEWEST = 10  # requests of a step: a percentile of fewer says nothing
-SLOWEST = 0.25  # requests a second; who cannot bear these is not asked for fewer
+SLOWEST = 1.0  # requests a second; who cannot bear these is not asked for fewer
 LIMIT_S = 0.05  # a worker is full once p95 of the time to the first byte is beyond
 STEP = 1.1  # by which the rate of an open loop rises
 OVERLOADED = 2000  # requests in flight at which there is no sense in going on
