@@ -69,8 +69,8 @@ def describe(
         new = _described(path, old, key, description)
         _check(path, new, policies)
         backup = None if dry_run else _written(path, old, new)
-    lines = [raw.decode("utf-8", "replace").splitlines(keepends=True) for raw in (old, new)]
-    diff = "".join(difflib.unified_diff(*lines, path.name, path.name, n=2))
+    was, will_be = (raw.decode("utf-8", "replace").splitlines(keepends=True) for raw in (old, new))
+    diff = "".join(difflib.unified_diff(was, will_be, path.name, path.name, n=2))
     return Edit(diff, _hash(new), backup)
 
 

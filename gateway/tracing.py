@@ -81,7 +81,7 @@ class Tracing:
         ending.start()
         await asyncio.to_thread(ending.join, FLUSH_S)
         if ending.is_alive():
-            self._exporter.shutdown()  # no more tries
+            self._exporter.shutdown()  # type: ignore[no-untyped-call] # no more tries
             await asyncio.to_thread(ending.join, FLUSH_S)
         logging.getLogger("opentelemetry").removeHandler(self._complaints)
 

@@ -27,7 +27,8 @@ def diff(before: str, after: str) -> list[tuple[Kind, str]]:
         steps = list(run)
         out = _joined(old, steps[0].src_start, steps[-1].src_end)
         put = _joined(new, steps[0].dest_start, steps[-1].dest_end)
-        told += [("=", out)] if same else [*([("-", out)] if out else []), *([("+", put)] if put else [])]
+        said: list[tuple[Kind, str]] = [("=", out)] if same else [("-", out), ("+", put)]
+        told += [(kind, words) for kind, words in said if words]
     return told
 
 

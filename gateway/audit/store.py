@@ -103,7 +103,8 @@ class Store:
         if tenant is not None:
             query = query.where(answers.c.tenant == tenant)
         async with self._engine.connect() as connection:
-            return (await connection.execute(query)).scalar()
+            found: int | None = (await connection.execute(query)).scalar()
+        return found
 
     async def judge(
         self, id_: int, choice: str, by: str, objective: str | None = None, comment: str | None = None

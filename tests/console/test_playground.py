@@ -98,7 +98,7 @@ async def test_by_keyboard(playground: Page) -> None:
     await playground.get_by_label("Question").fill(TEA)
     async with playground.expect_request("**/v1/chat/completions") as sent:
         await playground.get_by_label("Question").press("Control+Enter")
-    body = (await sent.value).post_data_json
+    body = (await sent.value).post_data_json or {}
     assert body["messages"] == [{"role": "user", "content": TEA}]
     assert body["align"] == {"return": "live-draft"}, "the tenant's own objectives need no saying"
     await playground.get_by_role("button", name="Stop").click()
@@ -117,7 +117,7 @@ async def test_objectives_ticked_and_written(playground: Page) -> None:
     await playground.get_by_label("System message", exact=True).evaluate("node => node.value = 'Be kind.'")
     async with playground.expect_request("**/v1/chat/completions") as sent:
         await send(playground, TEA, tokens=24)
-    body = (await sent.value).post_data_json
+    body = (await sent.value).post_data_json or {}
     assert set(body["align"]["objectives"]) == {"harmlessness", "readability", "brevity"}
     assert body["align"]["define"] == {"brevity": "At most two sentences, naïve as that is"}
     assert body["messages"][0] == {"role": "system", "content": "Be kind."}
@@ -194,7 +194,7 @@ async def test_two_sets_of_objectives_on_one_draft(playground: Page) -> None:
     await other.get_by_label("Set").select_option("kids")
     async with playground.expect_request("**/v1/align") as sent:
         await other.get_by_role("button", name="Compare on this draft").click()
-    body = (await sent.value).post_data_json
+    body = (await sent.value).post_data_json or {}
     draft = await text(playground, "#draft-text")
     assert body["draft"] == draft
     assert set(body["align"]["objectives"]) == {"harmlessness", "readability", "humour"}

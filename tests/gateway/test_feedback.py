@@ -36,7 +36,7 @@ async def judged(gw: Gateway) -> list[dict[str, Any]]:
 async def test_feedback_on_ones_own_answer_is_kept(world: World) -> None:
     gw, _, _ = await world(objectives=AUDITED)
     _, headers, _ = await gw.chat()
-    told = {"choice": "correction", "objective": "helpfulness", "comment": "Ask ada@example.org"}
+    told: dict[str, Any] = {"choice": "correction", "objective": "helpfulness", "comment": "Ask ada@example.org"}
     status, body = await say(gw, request_id=headers["X-Request-Id"], **told)
     assert (status, body["object"]) == (200, "feedback")
     (one,) = await judged(gw)

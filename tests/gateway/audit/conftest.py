@@ -36,7 +36,18 @@ def postgres() -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     try:
-        initdb = [BIN / "initdb", "-D", directory / "data", "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8"]
+        initdb: list[str | Path] = [
+            BIN / "initdb",
+            "-D",
+            directory / "data",
+            "-U",
+            "postgres",
+            "-A",
+            "trust",
+            "--no-sync",
+            "-E",
+            "UTF8",
+        ]
         subprocess.run(initdb, check=True, **as_user)
         settings = ("fsync=off", "listen_addresses=127.0.0.1", f"unix_socket_directories={directory}")
         options = [part for setting in settings for part in ("-c", setting)]

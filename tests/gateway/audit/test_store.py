@@ -5,6 +5,7 @@ import socket
 import stat
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -131,7 +132,7 @@ async def test_what_is_old_goes_with_all_that_belongs_to_it(store: Store) -> Non
 
 
 async def test_modes_are_compared(store: Store) -> None:
-    shadow = {"mode": "shadow", "changed": 0.5, "corrector_ms": 10.0}
+    shadow: dict[str, Any] = {"mode": "shadow", "changed": 0.5, "corrector_ms": 10.0}
     await store.write([row("a"), row("b", verdict="unchanged", changed=0.0), row("c", **shadow), row("d", tenant="x")])
     id_ = await store.newest("c")
     assert id_ is not None
