@@ -34,7 +34,8 @@ TENANTS = f"""
 tenants:
   public: {{keys: none, objectives: default, allow_off: true, audit: full}}
   strict:
-    keys: [{{sha256: "{hashlib.sha256(KEY.encode()).hexdigest()}"}}]
+    keys:
+      - sha256: "{hashlib.sha256(KEY.encode()).hexdigest()}"
     objectives: [helpfulness]
     required: [harmlessness]
     define: false

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 import sys
 
@@ -67,12 +68,12 @@ async def test_a_first_visit_shows_a_draft_its_correction_and_the_difference_by_
 
 async def test_the_draft_is_there_before_its_correction(playground: Page) -> None:
     await playground.get_by_role("button", name="Send", exact=True).click()
-    await playground.wait_for_function("document.querySelector('#draft-text')?.textContent.length > 20")
+    await expect(playground.locator("#draft-text")).to_have_text(re.compile(r".{20}", re.DOTALL))
     assert await text(playground, "#correction-text") == ""
     early = await text(playground, "#draft-text")
     await expect(playground.locator("#progress")).to_have_text("The policy writes…")
     await expect(playground.locator("#correction-text")).to_have_attribute("aria-busy", "true")
-    await playground.wait_for_function("document.querySelector('#correction-text').textContent.length > 0")
+    await expect(playground.locator("#correction-text")).not_to_be_empty()
     await answered(playground)
     assert (await text(playground, "#draft-text")).startswith(early)
     await expect(playground.locator("#correction-text")).to_have_attribute("aria-busy", "false")
@@ -87,7 +88,7 @@ async def test_segments_are_corrected_while_the_policy_writes(playground: Page) 
 
 async def test_stop(playground: Page, served: Served) -> None:
     await playground.get_by_role("button", name="Send", exact=True).click()
-    await playground.wait_for_function("document.querySelector('#draft-text')?.textContent.length > 0")
+    await expect(playground.locator("#draft-text")).not_to_be_empty()
     await playground.get_by_role("button", name="Stop").click()
     await expect(playground.locator("#progress")).to_have_text("Stopped.")
     await expect(playground.get_by_role("button", name="Send", exact=True)).to_be_enabled()
