@@ -13,7 +13,7 @@ from tests.console.conftest import KEY, Browse, Served, answered, send
 
 TEA = "How do I make tea?"
 # Questions to which the embedded corrector is known to change something; on another machine perhaps not to each.
-CHANGED = (None, "How do I repair a puncture?", "How do I clean a window?", "What is a bicycle?")
+CHANGED = (None, "What should I pack for a picnic?", "How do I repair a puncture?", "What is a bicycle?")
 
 
 async def text(page: Page, selector: str) -> str:
