@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from io import BytesIO
+from io import StringIO
 from pathlib import Path
 
 from ruamel.yaml import YAML
@@ -75,24 +75,39 @@ def describe(
 
 
 def _described(path: Path, old: bytes, key: str, description: str) -> bytes:
+    text = old.decode("utf-8", "surrogateescape")
     try:
-        data, sequence, offset = load_yaml_guess_indent(old.decode("utf-8-sig"), yaml=_yaml())
-    except (YAMLError, UnicodeDecodeError) as error:
+        as_it_is, changed = _dumped(text), _dumped(text, key, description)
+    except YAMLError as error:
         raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    except LookupError:
+        raise ConfigError(path, 1, "there is no mapping `objectives` to write into") from None
+    lines = text.splitlines(keepends=True)
+    if len(lines) != len(as_it_is):
+        return "".join(changed).encode("utf-8", "surrogateescape")
+    # What writing the file anew changes besides, such as its braces and where comments begin, stays as it was.
+    steps = difflib.SequenceMatcher(None, as_it_is, changed, autojunk=False).get_opcodes()
+    kept = [lines[i:j] if step == "equal" else changed[k:m] for step, i, j, k, m in steps]
+    return "".join(line for some in kept for line in some).encode("utf-8", "surrogateescape")
+
+
+def _dumped(text: str, key: str | None = None, description: str = "") -> list[str]:
+    """The lines of the file written anew, with the description if one is given. Raises `LookupError`, `YAMLError`."""
+    data, sequence, offset = load_yaml_guess_indent(text, yaml=_yaml())
     aims = data.get("objectives") if isinstance(data, CommentedMap) else None
     if not isinstance(aims, CommentedMap):
-        raise ConfigError(path, 1, "there is no mapping `objectives` to write into")
+        raise LookupError("objectives")
     yaml = _yaml()
     if aims and not aims.fa.flow_style():  # as deep as the file's own
         step = aims.lc.key(next(iter(aims)))[1] or 2
         yaml.indent(mapping=step, sequence=sequence or step, offset=offset or 0)
-    if isinstance(aims.get(key), CommentedMap):
+    if key is not None and isinstance(aims.get(key), CommentedMap):
         aims[key]["description"] = description
-    else:
+    elif key is not None:
         _put(aims, key, description)
-    buffer = BytesIO()
+    buffer = StringIO()
     yaml.dump(data, buffer)
-    return buffer.getvalue()
+    return buffer.getvalue().splitlines(keepends=True)
 
 
 def _yaml() -> YAML:

@@ -156,3 +156,10 @@ def test_two_that_save_at_once_do_not_undo_each_other(path: Path) -> None:
     with ThreadPoolExecutor(4) as threads:
         saved = list(threads.map(save, ["length", "humour", "honesty", "fairness"]))
     assert saved.count(True) == 1
+
+
+def test_what_is_written_another_way_elsewhere_stays(path: Path) -> None:
+    elsewhere = 'tenants:\n  acme: { keys: [{sha256: "' + "a" * 64 + '"}],   objectives: [ length ] }   # ours\n'
+    path.write_text(path.read_text().partition("tenants:")[0] + elsewhere)
+    assert len(changed_lines(described(path, "length", "x"))) == 2
+    assert path.read_text().endswith(elsewhere)
