@@ -69,9 +69,7 @@ def worker_app() -> FastAPI:
     configure_logging()
     forget_dead_workers()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    told = {
-        name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS", "LOOPBACK")
-    }
+    told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
     policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
     server = read(policies, objectives, anonymous=anonymous).server
     return create_app(

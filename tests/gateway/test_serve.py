@@ -20,6 +20,18 @@ from tests.conftest import OBJECTIVES, correcting, saying, two_services
 from tests.gateway.conftest import BETTER, DRAFT, Start, improve
 from tests.gateway.test_cli import METAALIGNER
 
+LINE = re.compile(r"is ready on (http\S+)\. Open \1/console(?:#key=(\S+))?,")
+
+
+async def ready(process: asyncio.subprocess.Process) -> tuple[str, str | None]:
+    """Its address, and the admin key that it has made up, once it says so."""
+    assert process.stdout is not None
+    while True:
+        line = await process.stdout.readline()
+        assert line, "it ended"
+        if found := LINE.search(line.decode()):
+            return found[1], found[2]
+
 
 @pytest.mark.parametrize("patient", [True, False])
 async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> None:
@@ -37,10 +49,7 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> N
     process = await asyncio.create_subprocess_exec(
         METAALIGNER, "serve", "--port", "0", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
     )
-    assert process.stdout is not None
-    while b"is ready on " not in (line := await process.stdout.readline()):
-        assert line, "it ended"
-    url = line.split(b"is ready on ")[1].split(b". Try")[0].decode()
+    url, _ = await ready(process)
 
     async def ask() -> str:
         body = {"model": "m", "messages": []}
@@ -77,10 +86,7 @@ async def test_a_worker_that_was_killed_is_replaced_and_leaves_nothing_in_flight
     process = await asyncio.create_subprocess_exec(
         METAALIGNER, "serve", "--port", "0", "--workers", "2", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
     )
-    assert process.stdout is not None
-    while b"is ready on " not in (line := await process.stdout.readline()):
-        assert line, "it ended"
-    url = line.split(b"is ready on ")[1].split(b". Try")[0].decode()
+    url, key = await ready(process)
 
     async def in_flight() -> float:
         async with aiohttp.ClientSession() as client, client.get(f"{url}/metrics") as response:
@@ -106,6 +112,11 @@ async def test_a_worker_that_was_killed_is_replaced_and_leaves_nothing_in_flight
                 os.kill(worker, signal.SIGKILL)
             await until(0)
             assert len(workers(process.pid)) == 2
+            assert key is not None
+            async with aiohttp.ClientSession(headers={"X-Admin-Key": key}) as admin:  # whichever worker answers
+                for _ in range(6):
+                    async with admin.get(f"{url}/console/api/live") as response:
+                        assert response.status == 200
     finally:
         process.terminate()
         await asyncio.gather(*asking, return_exceptions=True)

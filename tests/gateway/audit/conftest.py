@@ -27,7 +27,7 @@ def postgres() -> Iterator[str]:
         pytest.skip("PostgreSQL is not installed: apt install postgresql")
     # It refuses to run as root; Debian's package has made a user for it.
     user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
-    directory = Path(tempfile.mkdtemp(prefix="metaaligner-postgres-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="trail-postgres-", dir="/tmp"))
     if os.getuid() == 0:
         shutil.chown(directory, user, user)
     as_user: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if os.getuid() == 0 else {}
