@@ -3,6 +3,7 @@
 CPU is of the whole process: of the answers, and of writing them down behind them.
 """
 
+import asyncio
 import contextlib
 import tempfile
 from pathlib import Path
@@ -14,7 +15,9 @@ from bench import Table, machine, servers
 from bench.__main__ import OFF
 from bench.load import Case, Shape, percentile
 from bench.peers import table
+from bench.processes import cpu_s
 
+WRITTEN_S = 1.5  # after which the rows of a round are written
 LEVELS = ("off", "metadata", "full")
 HEAD = "| {0} | `audit` | CPU ms a request | to off | p50 ms | p99 ms | req/s |"
 WHOLE = Shape("not streamed", "loopback", stream=False, alone=60, together=600, in_flight=16)
@@ -27,6 +30,14 @@ def row(case: Case, level: str, off: Case) -> str:
         f"| {percentile(case.latency_s, 50) * 1000:.2f} | {percentile(case.latency_s, 99) * 1000:.2f} "
         f"| {case.rate:.0f} |"
     )
+
+
+async def round_to_the_end(case: Case) -> None:
+    """A round, and what is written down behind its answers."""
+    await case.round()
+    cpu = cpu_s(case.pid)
+    await asyncio.sleep(WRITTEN_S)
+    case.cpu_s += cpu_s(case.pid) - cpu
 
 
 async def measured(rounds: int) -> list[str]:
@@ -42,7 +53,7 @@ async def measured(rounds: int) -> list[str]:
                     await case.warm()
                 for _ in range(rounds):
                     for case in cases:
-                        await case.round()
+                        await round_to_the_end(case)
                 rows = [row(case, level, cases[0]) for case, level in zip(cases, LEVELS, strict=True)]
                 lines += table(HEAD.format(shape.name), rows)
     return [f"{machine()}; a trail in SQLite.", "", *lines]

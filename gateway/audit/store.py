@@ -41,6 +41,7 @@ class Store:
             hide_parameters=True,  # an error is logged, and its parameters are texts
         )
         self.own = scheme == "sqlite"  # nobody else's answers are in it
+        self._bulk = _Bulk(self._engine.dialect) if self.own else None
         self._writing = self._engine.execution_options(immediate=True)
         if scheme == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_up)
@@ -65,17 +66,23 @@ class Store:
         """All of them, or none."""
         async with self._writing.begin() as connection:
             bare = [_without(row, "texts") for row in rows]
-            if not any(row.get("texts") for row in rows):  # nobody asks for the ids: that is cheaper
-                await connection.execute(sa.insert(answers), bare)
-                return
-            inserting = sa.insert(answers).returning(answers.c.id, sort_by_parameter_order=True)
-            ids = (await connection.execute(inserting, bare)).scalars().all()
+            if (
+                self._bulk is not None
+            ):  # asked for the ids, SQLite would take the rows one by one; but nobody else writes
+                last = (await connection.execute(sa.select(sa.func.max(answers.c.id)))).scalar() or 0
+                ids = list(range(last + 1, last + 1 + len(rows)))
+                numbered = [{"id": id_, **row} for id_, row in zip(ids, bare, strict=True)]
+                await connection.exec_driver_sql(*self._bulk.insert(numbered))
+            else:
+                inserting = sa.insert(answers).returning(answers.c.id, sort_by_parameter_order=True)
+                ids = list((await connection.execute(inserting, bare)).scalars())
             said = [
                 {"answer_id": id_, **text}
                 for id_, row in zip(ids, rows, strict=True)
                 for text in row.get("texts") or ()
             ]
-            await connection.execute(sa.insert(texts), said)
+            if said:
+                await connection.execute(sa.insert(texts), said)
 
     async def search(self, wanted: Wanted) -> list[Row]:
         """The newest first, each with `feedback` counted and with `texts`: are there any?"""
@@ -189,6 +196,21 @@ class Store:
                 if not rows:
                     return
                 last = rows[-1]["id"]
+
+
+class _Bulk:
+    """Answers into SQLite by one statement for many: row by row, its thread and the event loop's would hand each other
+    the interpreter each time, which costs more than all the rest."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._columns = [(one.name, one.type.dialect_impl(dialect).bind_processor(dialect)) for one in answers.c]
+        self._marks = f"({', '.join('?' * len(self._columns))})"
+
+    def insert(self, rows: Sequence[Row]) -> tuple[str, tuple[Any, ...]]:
+        """The statement, and its parameters as the driver takes them."""
+        names = ", ".join(name for name, _ in self._columns)
+        statement = f"INSERT INTO answers ({names}) VALUES {', '.join([self._marks] * len(rows))}"  # noqa: S608 - ours
+        return statement, tuple(of(row[name]) if of else row[name] for row in rows for name, of in self._columns)
 
 
 def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
