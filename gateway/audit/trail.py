@@ -94,7 +94,7 @@ class Trail:
             yield await self.store()
         except GatewayError:
             raise
-        except (OSError, SQLAlchemyError, ModuleNotFoundError, TypeError) as error:
+        except (OSError, SQLAlchemyError, ImportError, TypeError) as error:
             self._log.error("audit.unavailable", error=_said(error))
             raise GatewayError(503, "audit_unavailable", "the audit trail cannot be reached now") from None
 
@@ -144,12 +144,12 @@ class Trail:
 
     async def _purge_on(self, tenants: Any, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            if self.keeps or any(tenant.audit != "off" for tenant in tenants().values()):
-                try:
-                    if gone := await expired(await self.store(), tenants()):
-                        self._log.info("audit.purged", rows=gone)
-                except Exception as error:  # whatever it is: the next hour tries again
-                    self._log.warning("audit.unavailable", error=_said(error))
+            try:
+                wanted = self.keeps or any(tenant.audit != "off" for tenant in tenants().values())
+                if wanted and (gone := await expired(await self.store(), tenants())):
+                    self._log.info("audit.purged", rows=gone)
+            except Exception as error:  # whatever it is: the next hour tries again
+                self._log.warning("audit.unavailable", error=_said(error))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stopping.wait(), PURGE_EVERY_S)
 
