@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from openai import OpenAI
 
 from bench.processes import answering, free_port, process
 
-QUESTION = "How do I repair a flat bicycle tyre?"
+QUESTION = "How do I plant a tree?"
 
 
 def quoted(text: str) -> str:
@@ -22,7 +23,10 @@ def quoted(text: str) -> str:
 def main() -> None:
     port = str(free_port())
     metaaligner = str(Path(sys.executable).parent / "metaaligner")
-    with process(metaaligner, "serve", "--port", port, stdout=subprocess.DEVNULL):
+    with (
+        tempfile.TemporaryDirectory() as state,
+        process(metaaligner, "serve", "--port", port, stdout=subprocess.DEVNULL, XDG_STATE_HOME=state),
+    ):
         asyncio.run(answering(f"http://127.0.0.1:{port}"))
         client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
         answer: Any = client.chat.completions.create(
