@@ -36,7 +36,7 @@ from gateway.surfaces import (
     health,
     models,
     objectives,
-)  # fmt: skip
+)
 from gateway.surfaces.http import Context, error_body, request_id, unforeseen
 from gateway.telemetry import Metrics
 

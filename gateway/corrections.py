@@ -3,19 +3,19 @@
 Knows nothing of tenants but what the plan says, and nothing of how an answer is framed but a stream's chunks.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from corrector.correction import Correction, Task
-from corrector.corrector import Corrector
-from corrector.segmented import SegmentedDraft
+from corrector.corrector import Corrector, whole
+from corrector.segmented import SegmentedDraft, in_segments
 from gateway import exchange
 from gateway.errors import GatewayError
 from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingSplit
 from gateway.plan import Plan
 from wire.errors import WireError
-from wire.streams import Merging, merged
+from wire.streams import Merging, all_of, merged
 
 Taken = AsyncIterator[Json | None]  # of each of a policy's chunks what may pass at once
 
@@ -49,6 +49,16 @@ def name_skip(told: Correction, called_tools: bool) -> None:
 
 def unavailable(error: WireError) -> GatewayError:
     return GatewayError(502, "corrector_unavailable", f"the answer could not be corrected: {error}")
+
+
+async def of_drafts(drafts: Iterable[str], todo: Plan, corrector: Corrector, request: ChatRequest) -> list[Correction]:
+    """What becomes of drafts that are there whole. Raises `GatewayError` if one cannot be corrected."""
+    correct = in_segments if todo.mode == "segment" else whole
+    tasks = [task(request, todo, draft, keep=todo.keeps_draft) for draft in drafts]
+    try:
+        return await all_of([correct(corrector, one) for one in tasks])
+    except WireError as error:
+        raise unavailable(error) from error
 
 
 async def as_a_whole(

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from corrector.correction import Correction
-from corrector.corrector import Corrector, whole
-from corrector.segmented import in_segments
+from corrector.corrector import Corrector
 from gateway import corrections, exchange, plan, replies, report, spans
 from gateway.corrections import LiveDraft, Spoken
 from gateway.errors import GatewayError, from_wire
@@ -33,7 +32,7 @@ from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
 from wire.errors import Dropped, Rejected, WireError
-from wire.streams import all_of, closing
+from wire.streams import closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
@@ -99,12 +98,7 @@ class Pipeline:
             record.corrector = todo.corrector
             if record.trace is not None:
                 request = spans.planned(request, record.trace, todo, snapshot.config)
-            correct = in_segments if todo.mode == "segment" else whole
-            task = corrections.task(request, todo, draft, keep=todo.keeps_draft)
-            try:
-                told = await correct(snapshot.correctors[todo.corrector], task)
-            except WireError as error:
-                raise corrections.unavailable(error) from error
+            [told] = await corrections.of_drafts([draft], todo, snapshot.correctors[todo.corrector], request)
         record.drafts, record.corrections = {0: draft}, {0: told}
         report.note(record)
         record.status = 200
@@ -282,12 +276,7 @@ class Pipeline:
         drafts = [corrections.draft_of(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
         if record.ahead is not None:
             await record.ahead.finish()
-        correct = in_segments if todo.mode == "segment" else whole
-        tasks = [corrections.task(request, todo, draft, keep=todo.keeps_draft) for _, draft in drafts]
-        try:
-            told_all = await all_of([correct(corrector, task) for task in tasks])
-        except WireError as error:
-            raise corrections.unavailable(error) from error
+        told_all = await corrections.of_drafts([draft for _, draft in drafts], todo, corrector, request)
         for choice, (thinking, draft), told in zip(choices, drafts, told_all, strict=True):
             message = choice.get("message") or {}
             if todo.tenant.reasoning == "drop":

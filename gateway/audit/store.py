@@ -66,9 +66,8 @@ class Store:
         """All of them, or none."""
         async with self._writing.begin() as connection:
             bare = [_without(row, "texts") for row in rows]
-            if (
-                self._bulk is not None
-            ):  # asked for the ids, SQLite would take the rows one by one; but nobody else writes
+            if self._bulk is not None:
+                # Asked for the ids, SQLite would take the rows one by one. Nobody else writes now, so they are known.
                 last = (await connection.execute(sa.select(sa.func.max(answers.c.id)))).scalar() or 0
                 ids = list(range(last + 1, last + 1 + len(rows)))
                 numbered = [{"id": id_, **row} for id_, row in zip(ids, bare, strict=True)]
