@@ -1,4 +1,4 @@
-"""`make bench`: CPU a request, p50, p99 and requests a second, of the gateway and of the bare floor.
+"""`make bench`: CPU a request, p50, p99 and requests a second, of the gateway and of the bare floors.
 
 All servers run at the same time, each in a process of its own, and are asked in turns, so that what else the machine
 does falls on all of them alike. Read the ratios to the floor, not the milliseconds. Latency is to the last byte, of a
@@ -18,13 +18,15 @@ from bench.servers import Server
 
 ROUNDS = 6
 OFF = {"X-Align-Mode": "off"}
+CORRECTING = "bare floor, correcting"
 
 
 def cases(floor: Server, gateway: Server, shape: Shape) -> list[Case]:
-    """The floor first."""
+    """The floor first; then what can be done on it at the least where an answer is corrected, and the gateway."""
     ended = b"[DONE]" if shape.stream else b'"stop"'
     return [
         Case("bare floor", floor.url, floor.pid, shape, expected=ended),
+        Case(CORRECTING, f"{floor.url}/corrected", floor.pid, shape, expected=b"t to stand for"),
         Case("pass-through", gateway.url, gateway.pid, shape, OFF, expected=ended),
         Case("corrected", gateway.url, gateway.pid, shape, expected=b'"verdict":"corrected"'),
     ]

@@ -39,13 +39,16 @@ Groups = Mapping[str, Sequence[Answered]]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One setting, over one group of answers, at one number in flight. `a_step`: tokens, where the engine tells."""
+    """One setting, over one group of answers, at one number in flight. Where the engine tells: `a_step`, in tokens, and
+    `writing_s`, the time from each correction's first token to its last, of all together.
+    """
 
     tokens: int
     seconds: float
     texts: tuple[str, ...]
     unchanged: tuple[bool, ...]
     a_step: float | None = None
+    writing_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,19 @@ class Up:
     corrector: Corrector
     socket: Path
 
-    async def counted(self) -> tuple[float, float]:
-        """Drafts that vLLM has verified since its start, and tokens of them that were right."""
+    async def counted(self) -> tuple[float, float, float]:
+        """Since its start, of vLLM: drafts verified, tokens of them that were right, seconds of writing."""
         async with (
             aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(self.socket))) as client,
             client.get("http://engine/metrics") as response,
         ):
             told = await response.text() if response.status == 200 else ""
-        found = dict(re.findall(r"^vllm:spec_decode_num_(drafts|accepted_tokens)_total\S* (\S+)", told, re.MULTILINE))
-        return float(found.get("drafts", 0)), float(found.get("accepted_tokens", 0))
+        names = ("spec_decode_num_drafts_total", "spec_decode_num_accepted_tokens_total")
+        return self._of(told, names[0]), self._of(told, names[1]), self._of(told, "request_decode_time_seconds_sum")
+
+    @staticmethod
+    def _of(told: str, name: str) -> float:
+        return sum(float(value) for value in re.findall(rf"^vllm:{name}(?:{{.*}})? (\S+)", told, re.MULTILINE))
 
 
 def options(setting: str, threads: int, executable: str, dtype: str) -> EngineOptions:
@@ -101,6 +108,7 @@ async def started(engine: EngineOptions) -> AsyncIterator[Up]:
 
 
 async def run(up: Up, answers: Sequence[Answered], in_flight: int, salt: str) -> Ran:
+    """Fewer answers than are to be in flight are asked for several times, each time as if they were others."""
     aims = tuple(read(Path("objectives.yaml")).objectives[key] for key in AIMS)
     places = asyncio.Semaphore(in_flight)
 
@@ -111,14 +119,14 @@ async def run(up: Up, answers: Sequence[Answered], in_flight: int, salt: str) ->
         return told.completion_tokens, told.text, told.verdict == "unchanged"
 
     await one(answers[0], f"{salt}, first")  # the engine's first answer pays for its buffers
-    drafts_before, right_before = await up.counted()
+    times = -(-in_flight // len(answers))
+    before = await up.counted()
     started_at = time.perf_counter()
-    done = await asyncio.gather(*(one(answer, salt) for answer in answers))
+    done = await asyncio.gather(*(one(answer, f"{salt}, {again}") for again in range(times) for answer in answers))
     seconds = time.perf_counter() - started_at
-    verified, right = await up.counted()
+    verified, right, writing_s = (now - then for now, then in zip(await up.counted(), before, strict=True))
     tokens, texts, unchanged = zip(*done, strict=True)
-    a_step = 1 + (right - right_before) / (verified - drafts_before) if verified > drafts_before else None
-    return Ran(sum(tokens), seconds, texts, unchanged, a_step)
+    return Ran(sum(tokens), seconds, texts, unchanged, 1 + right / verified if verified else None, writing_s or None)
 
 
 async def measured(
@@ -143,14 +151,14 @@ async def measured(
     return best
 
 
-async def grouped(engine: EngineOptions, answers: Sequence[Answered]) -> dict[str, list[Answered]]:
-    """What the corrector changes, or would if its gate let it, and what it leaves as it is."""
+async def grouped(engine: EngineOptions, answers: Sequence[Answered], most: int) -> dict[str, list[Answered]]:
+    """What the corrector changes, or would if its gate let it, and what it leaves as it is: up to so many of each."""
     async with started(engine) as up:
         ran = await run(up, answers, 8, "to see")
     groups: dict[str, list[Answered]] = {"changed": [], "unchanged": []}
     for answer, unchanged in zip(answers, ran.unchanged, strict=True):
         groups["unchanged" if unchanged else "changed"].append(answer)
-    return groups
+    return {name: some[:most] for name, some in groups.items()}
 
 
 def with_plain(settings: Sequence[str]) -> list[str]:
@@ -167,6 +175,7 @@ def with_plain(settings: Sequence[str]) -> list[str]:
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path, exists=True))
 @click.option("--each", default=3, show_default=True, help="Answers of each policy and data set.")
+@click.option("--most", default=6, show_default=True, help="Answers that are changed, and as many unchanged ones.")
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 @click.option("--executable", default="build/vllm/bin/vllm", show_default=True, help="vLLM, for its settings.")
 @click.option("--dtype", default="float32", show_default=True, help="Elsewhere than on llama.cpp; a GPU has bfloat16.")
@@ -177,17 +186,20 @@ def with_plain(settings: Sequence[str]) -> list[str]:
     show_default=True, help="As ngram_map_k:4:16, or vllm:answer:16.",
 )  # fmt: skip
 def main(
-    files: tuple[Path, ...], each: int, threads: int, executable: str, dtype: str, in_flight: tuple[int, ...],
+    files: tuple[Path, ...], each: int, most: int, threads: int, executable: str, dtype: str, in_flight: tuple[int, ...],
     rounds: int, settings: tuple[str, ...],
 ) -> None:  # fmt: skip
     made = {setting: options(setting, threads, executable, dtype) for setting in with_plain(settings)}
-    groups = asyncio.run(grouped(options("none", threads, executable, dtype), drafts(files, each, Skipped())))
+    groups = asyncio.run(grouped(options("none", threads, executable, dtype), drafts(files, each, Skipped()), most))
     counts = " and ".join(f"{len(some)} {group}" for group, some in groups.items())
     table = Table("drafting-vllm" if any(engine.kind == "vllm" for engine in made.values()) else "drafting")
     table.say(f"{machine()}, {threads} threads; answers: {counts}.")
     table.say()
-    table.say("| drafting | answers | in flight | tokens/s | to none | tokens a step | came out otherwise |")
-    table.say("| --- | --- | --- | --- | --- | --- | --- |")
+    table.say(
+        "| drafting | answers | in flight | tokens/s | to none | writing alone, to none | tokens a step "
+        "| came out otherwise |"
+    )
+    table.say("|" + " --- |" * 8)
     plain: dict[tuple[str, int, str], Ran] = {}
     for setting, engine in made.items():
         for (many, group), ran in asyncio.run(measured(engine, groups, in_flight, rounds)).items():
@@ -195,7 +207,8 @@ def main(
             speed, ratio = ran.tokens / ran.seconds, ran.tokens / ran.seconds / (none.tokens / none.seconds)
             other = sum(ours != theirs for ours, theirs in zip(ran.texts, none.texts, strict=True))
             a_step = f"{ran.a_step:.1f}" if ran.a_step else "-"
-            table.say(f"| {setting} | {group} | {many} | {speed:.0f} | {ratio:.2f} | {a_step} | {other} |")
+            writing = f"{none.writing_s / ran.writing_s:.2f}" if none.writing_s and ran.writing_s else "-"
+            table.say(f"| {setting} | {group} | {many} | {speed:.1f} | {ratio:.2f} | {writing} | {a_step} | {other} |")
 
 
 if __name__ == "__main__":

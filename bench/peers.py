@@ -1,7 +1,8 @@
 """`make bench-peers`: the gateway, the bare floor and the LiteLLM proxy, in one run.
 
 One worker each, the same client, the same upstream process, asked in turns. Writes a JSON of what was measured and
-tables in Markdown. Read the ratios: first what LiteLLM's proxy needs to what this one does, then this one to the floor.
+tables in Markdown. Read the ratios: first what LiteLLM's proxy needs to what this one does, then this one to the floor,
+and, of one that corrects, to the floor that corrects.
 """
 
 import contextlib
@@ -15,13 +16,15 @@ import click
 import uvloop
 
 from bench import Table, machine, servers
-from bench.__main__ import cases, rounds
+from bench.__main__ import CORRECTING, cases, rounds
 from bench.load import AT_ONCE, LIMIT_S, TRICKLING, WHOLE, Case, Shape, percentile
 from bench.processes import resident_mb
 from bench.servers import Server
 
 PEER = "LiteLLM proxy"
-COST = "| {0} | LiteLLM to it | it to the floor | CPU ms a request | p50 ms | p99 ms | req/s |"
+COST = (
+    "| {0} | LiteLLM to it | it to the floor | to the floor, correcting | CPU ms a request | p50 ms | p99 ms | req/s |"
+)
 STREAMS = "| {0} | it to LiteLLM | streams a second | lowest and highest round | cores in use |"
 PROCESS = "| | LiteLLM to it | resident MB | seconds to start |"
 
@@ -29,11 +32,13 @@ PROCESS = "| | LiteLLM to it | resident MB | seconds to start |"
 def cost(shape: Shape, asked: list[Case]) -> list[str]:
     """CPU, latency and throughput. Latency of a stream is to its first byte."""
     floor, peer = asked[0].cpu_ms, asked[-1].cpu_ms
+    corrects = next(case.cpu_ms for case in asked if case.name == CORRECTING)
     rows = []
     for case in asked:
         p50, p99 = (percentile(case.latency_s, which) * 1000 for which in (50, 99))
+        like = f"{case.cpu_ms / corrects:.2f}x" if case.name in (CORRECTING, "corrected") else "-"
         rows.append(
-            f"| {case.name} | {peer / case.cpu_ms:.1f}x | {case.cpu_ms / floor:.2f}x | {case.cpu_ms:.2f} "
+            f"| {case.name} | {peer / case.cpu_ms:.1f}x | {case.cpu_ms / floor:.2f}x | {like} | {case.cpu_ms:.2f} "
             f"| {p50:.2f} | {p99:.2f} | {case.rate:.0f} |"
         )
     return table(COST.format(shape.name), rows)
@@ -87,10 +92,11 @@ async def measured(home: Path, count: int, ramps: int, seconds: float) -> tuple[
             await rounds(asked, count)
             costs += cost(shape, asked)
             if shape.stream:
+                offered = [case for case in asked if case.name != CORRECTING]  # it waits for the policy's last word
                 for _ in range(ramps):
-                    for case in asked:
+                    for case in offered:
                         await case.ramp(seconds)
-                bearable += streams(shape, asked)
+                bearable += streams(shape, offered)
         told = processes({"bare floor": floor, "gateway": gateway, PEER: peer})
     head = f"{machine()}; LiteLLM {servers.litellm_version(home)}. One worker each."
     limit = f"Streams a second of one worker before p95 of the time to the first byte passes {LIMIT_S * 1000:.0f} ms:"
