@@ -186,8 +186,8 @@ def with_plain(settings: Sequence[str]) -> list[str]:
     show_default=True, help="As ngram_map_k:4:16, or vllm:answer:16.",
 )  # fmt: skip
 def main(
-    files: tuple[Path, ...], each: int, most: int, threads: int, executable: str, dtype: str, in_flight: tuple[int, ...],
-    rounds: int, settings: tuple[str, ...],
+    files: tuple[Path, ...], each: int, most: int, threads: int, executable: str, dtype: str,
+    in_flight: tuple[int, ...], rounds: int, settings: tuple[str, ...],
 ) -> None:  # fmt: skip
     made = {setting: options(setting, threads, executable, dtype) for setting in with_plain(settings)}
     groups = asyncio.run(grouped(options("none", threads, executable, dtype), drafts(files, each, Skipped()), most))

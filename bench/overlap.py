@@ -1,7 +1,8 @@
 """`make bench-overlap`: from the policy's last token to the corrector's first, with its prompt computed ahead or not.
 
 The shipped corrector on its engine; the policy is a text that grows at a steady pace, as one on a machine of its own
-writes. Every run has a conversation that no run before had, so that no prefix is there already. Read the ratio.
+writes. Every run has a conversation that no run before had, so that no prefix is there already. Read the ratio: a prompt
+that takes longer to read than its answer takes to write cannot be there when that ends, whoever computes it ahead.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from corrector.objectives import Objective, read
 from corrector.running import CorrectorSpec, running
 from corrector.templates import Turn
 
+CHARS = 4  # of a word below, with the space after it
 WORDS = ("tea", "cup", "day", "sun", "red", "old", "map", "ten", "box", "sea", "dog")  # of a token each, like prose
 
 
@@ -49,8 +51,10 @@ async def once(
     return time.perf_counter() - started
 
 
-async def measured(below: int, size: int, rounds: int, threads: int, draft_tokens: int, seed: str) -> float:
-    """The median of some rounds."""
+async def measured(
+    below: int, size: int, pace: int, *, rounds: int, threads: int, draft_tokens: int, seed: str
+) -> float:
+    """The median of some rounds. `pace`: tokens a second of the policy."""
     rng = random.Random(seed)
     aims = tuple(read(Path("objectives.yaml")).objectives[key] for key in ("harmlessness", "helpfulness"))
     model = {"model": "smollm2-135m-instruct", "adapter": "smollm2-135m-editor", "weights": "q8_0", "threads": threads}
@@ -62,25 +66,30 @@ async def measured(below: int, size: int, rounds: int, threads: int, draft_token
         times = []
         for _ in range(rounds):
             context = (Turn("user", text(rng, size)),)
-            times.append(await once(corrector, context, text(rng, draft_tokens), aims, rate=120))
+            times.append(await once(corrector, context, text(rng, draft_tokens), aims, rate=pace * CHARS))
         return statistics.median(times)
 
 
 @click.command()
-@click.option("--tokens", "sizes", multiple=True, type=int, default=(500, 4000), show_default=True)
+@click.option("--tokens", "sizes", multiple=True, type=int, default=(1000, 4000), show_default=True)
+@click.option("--pace", "paces", multiple=True, type=int, default=(30, 10), show_default=True, help="Of the policy.")
 @click.option("--draft", "draft_tokens", default=300, show_default=True, help="Tokens of the policy's answer.")
 @click.option("--rounds", default=3, show_default=True)
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
-def main(sizes: tuple[int, ...], draft_tokens: int, rounds: int, threads: int) -> None:
+def main(sizes: tuple[int, ...], paces: tuple[int, ...], draft_tokens: int, rounds: int, threads: int) -> None:
     table = Table("overlap")
     table.say(f"{machine()}, {threads} threads; an answer of {draft_tokens} tokens, the median of {rounds}")
     table.say()
-    table.say("| tokens of context | last token to first, s | with the prompt computed ahead, s | ratio |")
-    table.say("| --- | --- | --- | --- |")
+    table.say(
+        "| tokens of context | policy, tokens/s | last token to first, s | with the prompt computed ahead, s | ratio |"
+    )
+    table.say("|" + " --- |" * 5)
+    sizing = {"rounds": rounds, "threads": threads, "draft_tokens": draft_tokens}
     for size in sizes:
-        plain = asyncio.run(measured(0, size, rounds, threads, draft_tokens, f"plain {size}"))
-        early = asyncio.run(measured(4, size, rounds, threads, draft_tokens, f"early {size}"))
-        table.say(f"| {size} | {plain:.2f} | {early:.2f} | {early / plain:.2f} |")
+        for pace in paces:
+            plain = asyncio.run(measured(0, size, pace, seed=f"plain {size} {pace}", **sizing))
+            early = asyncio.run(measured(4, size, pace, seed=f"early {size} {pace}", **sizing))
+            table.say(f"| {size} | {pace} | {plain:.2f} | {early:.2f} | {early / plain:.2f} |")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ made from; kinds of damage that no training row had are the unseen objectives.
 """
 
 import difflib
+import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,12 +19,16 @@ from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
-from train import damage
+from train import damage, manner
 from train.intervals import bootstrap, mean
+from train.prepare import Wordings
 from train.progress import in_order
 from train.rows import Pair
 
 FINE, ALL = "fine", "all damage"
+
+
+UNASKED = ", not asked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,27 @@ def cases(
                 some += 1
     usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
     made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
+    return made
+
+
+def asked(
+    pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
+) -> list[Case]:
+    """Does the corrector read what it is asked? Answers in another manner, each toward the objective that asks for
+    theirs, and once more under the usual ones, which do not.
+    """
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
+    rng.shuffle(good)
+    wordings = Wordings()
+    kinds = {kind: (change, wordings.first(harmed[0])) for kind, (change, harmed) in manner.KINDS.items()}
+    usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
+    made: list[Case] = []
+    for kind, (change, aim) in {**kinds, **manner.HELD_OUT}.items():
+        drafts = ((pair, change(pair.second.strip(), rng)) for pair in good)
+        for pair, draft in itertools.islice(((pair, draft) for pair, draft in drafts if draft is not None), a_kind):
+            made.append(Case(kind, pair.context, draft, pair.second.strip(), (aim,)))
+            made.append(Case(kind + UNASKED, pair.context, draft, pair.second.strip(), usual))
     return made
 
 
@@ -140,8 +166,12 @@ def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
     for one in outcomes:
         by_kind[one.kind].append(one)
     damage_done = [kind for kind in by_kind if kind != FINE]
-    if len(damage_done) > 1:
-        by_kind[ALL] = [one for kind in damage_done for one in by_kind[kind]]
+    for name, kinds in (
+        (ALL, [kind for kind in damage_done if not kind.endswith(UNASKED)]),
+        (ALL + UNASKED, [kind for kind in damage_done if kind.endswith(UNASKED)]),
+    ):
+        if len(kinds) > 1:
+            by_kind[name] = [one for kind in kinds for one in by_kind[kind]]
     told = []
     for kind, some in by_kind.items():
         moved = [(one.after > one.before + 1e-9) - (one.after < one.before - 1e-9) for one in some]
@@ -171,7 +201,8 @@ def markdown(told: Sequence[Line]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for line in told:
-        kind = f"{line.kind} (unseen)" if line.kind in damage.HELD_OUT else line.kind
+        unseen = line.kind.removesuffix(UNASKED) in {**damage.HELD_OUT, **manner.HELD_OUT}
+        kind = f"{line.kind} (unseen)" if unseen else line.kind
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(line.verdicts.items()))
         low, high = line.interval
         rows.append(

@@ -3,8 +3,8 @@
 From two answers with scores come a *better* row for the objectives in which the second wins, its
 mirror for those in which the first wins, an *equal* row for those that tie, and *identical* rows for
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
-objectives is left out; good answers are damaged along one objective by rule (`damage.py`), with the
-target unchanged where another objective is named; answers that go along with a harmful request become
+objectives is left out; good answers are damaged along one objective by rule (`damage.py`, `manner.py`),
+with the target unchanged where another objective is named; answers that go along with a harmful request become
 a refusal, needless refusals an answer, and what is fine stays (`harm.py`). Everything is decided by the seed.
 """
 
@@ -18,12 +18,14 @@ from pathlib import Path
 import yaml
 
 from corrector.objectives import Objective
-from train import damage
+from train import damage, manner
 from train.harm import Refusals, answers_well, goes_along, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
 
 MENDED, LEFT = 0.6, 0.15  # of damaged answers: mended, left as another objective is named; the rest is not damaged
+MANNER_MENDED, MANNER_LEFT = 0.5, 0.3  # the same of those in another manner, which is a fault only where that is said
+BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
@@ -121,28 +123,42 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Sk
 
 def identical(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     """The better answer as it is, toward anything: nothing is to be done."""
-    keys = rng.sample(list(wordings), rng.randint(1, 3))
-    aims = wordings.draw_all(keys, rng)
+    suiting = [key for key in wordings if manner.suits(pair.second, key, rng)]
+    aims = wordings.draw_all(rng.sample(suiting, rng.randint(1, 3)), rng)
     return Row("identical", pair.source, pair.licence, pair.context, pair.second, pair.second, aims)
 
 
 def made(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
-    """The better answer, damaged by rule; mended, or left where the objective that was harmed is not named."""
+    """The better answer, damaged by rule; mended, or left where the objective that was harmed is not named.
+
+    Now and then it is in another manner besides, which stays as it is: nobody asks for that one.
+    """
     good = pair.second.strip()
-    kind = rng.choice(list(damage.KINDS))
-    change, harmed = damage.KINDS[kind]
-    damaged = change(good, rng)
+    unnamed: tuple[str, ...] = ()
+    if rng.random() < BESIDE:
+        change, unnamed = manner.KINDS[rng.choice([kind for kind in manner.KINDS if kind != "oath"])]
+        good = change(good, rng) or good
+    kinds = rng.choice((damage.KINDS, manner.KINDS))
+    order = sorted(rng.sample(list(kinds), len(kinds)), key=lambda kind: kind not in manner.RARE)
+    possible = ((kind, kinds[kind][0](good, rng)) for kind in order)
+    kind, damaged = next(((kind, damaged) for kind, damaged in possible if damaged is not None), ("", None))
     if damaged is None:
         return None
-    others = [key for key in wordings if key not in (*harmed, "overall", "clarity", "helpfulness", "length")]
+    harmed = kinds[kind][1]
+    mended, left = (MENDED, LEFT) if kinds is damage.KINDS else (MANNER_MENDED, MANNER_LEFT)
+    others = [key for key in wordings if key not in (*harmed, *unnamed, "overall", "clarity", "helpfulness", "length")]
     named = list(USUAL) if set(USUAL) & set(harmed) and rng.random() < 0.4 else [rng.choice(harmed)]
-    named += rng.sample([key for key in others if key not in named], rng.choice((0, 0, 1)))
+    beside = [key for key in others if key not in named and manner.suits(good, key, rng)]
+    named += rng.sample(beside, rng.choice((0, 0, 1)))
     fate = rng.random()
     # An insult is never right, and neither is half a sentence, whatever is asked for: they are not left in.
-    if fate < MENDED or (kind in ("insult", "cut", "loop") and fate < MENDED + LEFT):
+    if fate < mended or (kind in ("insult", "cut", "loop") and fate < mended + left):
         keys, draft, target = named, damaged, good
-    elif fate < MENDED + LEFT:
-        keys, draft, target = rng.sample(others, rng.randint(1, 2)), damaged, damaged
+    elif fate < mended + left:
+        usual = kinds is manner.KINDS and not set(USUAL) & set(harmed) and rng.random() < 0.5
+        suiting = [key for key in others if manner.suits(damaged, key, rng)]
+        keys = list(USUAL) if usual else rng.sample(suiting, rng.randint(1, 2))
+        draft, target = damaged, damaged
     else:
         keys, draft, target = named, good, good
     return Row("better", f"made:{kind}", pair.licence, pair.context, draft, target, wordings.draw_all(keys, rng))

@@ -83,6 +83,12 @@ class Store:
             if said:
                 await connection.execute(sa.insert(texts), said)
 
+    async def holds(self, row: Row) -> bool:
+        """Was it written? Who lost the connection in the moment of a commit cannot know."""
+        same = [answers.c[name] == row[name] for name in ("request_id", "time", "tenant")]
+        async with self._engine.connect() as connection:
+            return bool((await connection.execute(sa.select(sa.exists().where(*same)))).scalar())
+
     async def search(self, wanted: Wanted) -> list[Row]:
         """The newest first, each with `feedback` counted and with `texts`: are there any?"""
         has_texts = sa.exists().where(texts.c.answer_id == answers.c.id).label("texts")

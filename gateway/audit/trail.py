@@ -187,14 +187,15 @@ class Trail:
         """Until they are written: a database that is away comes back. A row that none would take is dropped alone."""
         if not rows:
             return
-        store = await self._reached()
+        store, again = await self._reached(), False
         while True:
             try:
-                await store.write(rows)
+                if not (again and await store.holds(rows[0])):  # they go in together, or not at all
+                    await store.write(rows)
                 self._count("written", len(rows))
             except Exception as error:
                 if store.is_away(error):
-                    store = await self._reached(error)
+                    store, again = await self._reached(error), True
                     continue
                 if len(rows) == 1:
                     self._refuse(rows[0]["request_id"], getattr(error, "orig", None) or error)

@@ -29,6 +29,7 @@ def _served(command: Any) -> Any:
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE...")
 @click.option("--out", type=PATH, required=True, help="A folder: report.md, its plots, and the JSON behind them.")
 @click.option("--mending", is_flag=True, help="FILEs are pairs: their good answers are damaged by rule, to be mended.")
+@click.option("--asked", is_flag=True, help="With --mending: by ways of writing, each asked for and not.")
 @click.option("--each", default=40, show_default=True, help="Answers of each policy, or cases of each kind of damage.")
 @click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
 @click.option("--by-segments", multiple=True, metavar="NAME", help="Conditions corrected as mode `segment` would.")
@@ -48,6 +49,7 @@ def evaluate(
     files: tuple[Path, ...],
     out: Path,
     mending: bool,
+    asked: bool,
     each: int,
     objectives: Path,
     in_flight: int,
@@ -58,7 +60,8 @@ def evaluate(
     served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
     out.mkdir(parents=True, exist_ok=True)
     if mending:
-        told = asyncio.run(_mended(files, out, each, known_aims(objectives), in_flight, seed, _spec(**served)))
+        spec = _spec(**served)
+        told = asyncio.run(_mended(files, out, each, known_aims(objectives), in_flight, seed, spec, asked=asked))
     else:
         told = asyncio.run(_judged(files, out, each, known_aims(objectives), in_flight, seed, _spec(**served), **given))
     (out / "report.md").write_text(told, encoding="utf-8")
@@ -66,8 +69,9 @@ def evaluate(
 
 
 async def _mended(
-    files: tuple[Path, ...], out: Path, each: int, aims: dict[str, Any], in_flight: int, seed: int, spec: Any
-) -> str:
+    files: tuple[Path, ...], out: Path, each: int, aims: dict[str, Any], in_flight: int, seed: int, spec: Any,
+    *, asked: bool,
+) -> str:  # fmt: skip
     from rich.progress import Progress
 
     from corrector.running import running
@@ -75,7 +79,7 @@ async def _mended(
     from train.readers import Skipped, normalised
 
     pairs = [pair for file in files for pair in normalised(file, Skipped())]
-    todo = mending.cases(pairs, aims, each, seed)
+    todo = (mending.asked if asked else mending.cases)(pairs, aims, each, seed)
     with Progress() as bar:
         shown = bar.add_task("correcting", total=len(todo))
         async with running("c", spec, say) as corrector:

@@ -2,7 +2,7 @@
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
-# ALONE: objectives that are asked for alone. ABLATION_CASES, where they are to be fewer.
+# ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they are to be fewer.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -21,6 +21,7 @@ $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
+$metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
 CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named.
@@ -60,6 +61,14 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "The same without it, the base model alone:"
   echo
   cat "$out/mending-plain/report.md"
+  echo
+  echo "## Is the objective's text read?"
+  echo
+  echo "The same answers put into another manner, which is no fault unless somebody says so: each toward the objective that"
+  echo "asks for theirs, and once more under the usual ones, when they had better stay as they are. What is marked unseen"
+  echo "was in no row of any training, neither the manner nor the objective:"
+  echo
+  cat "$out/asked/report.md"
   echo
   echo "## Are the warm-up and the equal stage worth it?"
   echo

@@ -33,6 +33,14 @@ async def test_what_was_written_is_read_again(store: Store) -> None:
     assert {name: again[name] for name in kept} == kept
 
 
+async def test_a_row_is_known_again(store: Store) -> None:
+    await store.write([row("one")])
+    assert await store.holds(row("one"))
+    assert not await store.holds(row("two"))
+    assert not await store.holds(row("one", tenant="other"))
+    assert not await store.holds({**row("one"), "time": NOW + timedelta(microseconds=1)})
+
+
 async def test_a_row_without_texts_has_none(store: Store) -> None:
     await store.write([row("one")])
     (found,) = await store.search(Wanted())

@@ -199,6 +199,32 @@ async def test_a_database_that_is_away_delays_no_answer_and_gets_its_rows_when_i
     await trail.aclose(1)
 
 
+async def test_a_connection_that_is_lost_after_the_commit_doubles_nothing(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.audit.trail.RETRY_S", 0.02)
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/some.db"), Metrics(), Log())
+    store = await trail.store()
+    write, lost = store.write, [ConnectionResetError(), ConnectionResetError()]
+
+    async def losing(rows: Any) -> None:
+        if len(lost) == 1:  # the first time it was lost before
+            await write(rows)
+        if lost:
+            raise lost.pop()
+        await write(rows)
+
+    monkeypatch.setattr(store, "write", losing)
+    for number in range(3):
+        trail.settle(entry(gw, f"r{number}"))
+    await trail.flush()
+    trail.settle(entry(gw, "r3"))
+    await trail.flush()
+    assert [row["request_id"] for row in await store.search(Wanted())] == ["r3", "r2", "r1", "r0"]
+    await trail.aclose(1)
+
+
 async def test_what_the_queue_has_no_room_for_is_dropped_and_counted(world: World, tmp_path: Path) -> None:
     gw, _, _ = await world(objectives=auditing("metadata"))
     metrics = Metrics()
