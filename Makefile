@@ -5,7 +5,7 @@ DATA ?= ../shared/data
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-batch bench-audit bench-segment-quality test-ray test-vllm bench-reading performance page screenshots session results constraints clean
+.PHONY: serve install dev test lint format bench bench-peers bench-workers bench-drafting bench-drafting-transformers bench-drafting-vllm bench-overlap bench-segments bench-batch bench-audit bench-segment-quality test-ray test-vllm bench-reading performance page screenshots session results constraints clean
 
 serve: install
 	$(BIN)/metaaligner serve
@@ -89,10 +89,18 @@ build/peers/installed: bench/peers-constraints.txt
 
 # Tokens a second of real corrections, by how their drafts are proposed.
 bench-drafting: dev
-	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz
+	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz --each 2 --most 4
 
-bench-drafting-vllm: dev build/vllm/installed
-	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz --in-flight 1 --in-flight 8 --in-flight 32 --setting vllm:ngram:16 --setting vllm:answer:16
+bench-drafting-transformers: dev
+	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz --each 2 --most 4 --rounds 1 --setting transformers:prompt_lookup:16
+
+# On vLLM, half an hour on two cores. `suffix` wants a package beside it that has no wheel: a C++ compiler, and minutes.
+bench-drafting-vllm: dev build/vllm/suffix
+	$(BIN)/python -m bench.drafting $(DATA)/policy_answers/eval.jsonl.gz --each 2 --most 4 --rounds 1 --in-flight 1 --in-flight 8 --in-flight 32 --setting vllm:ngram:16 --setting vllm:suffix:16 --setting vllm:answer:16 --setting vllm:answer:48
+
+build/vllm/suffix: build/vllm/installed
+	build/vllm/bin/pip install --quiet --disable-pip-version-check --no-deps arctic-inference==0.1.1
+	@touch $@
 
 # How fast the embedded model reads and writes, by how its weights are stored.
 bench-reading: dev
@@ -118,7 +126,7 @@ bench-batch: dev
 	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
 
 # docs/performance.md, of all of them. An hour and a half on two cores; an idle machine, or the numbers are noise.
-performance: bench-peers bench-workers bench-audit bench-reading bench-drafting bench-drafting-vllm bench-overlap bench-segments bench-segment-quality bench-batch page
+performance: bench-peers bench-workers bench-audit bench-reading bench-drafting bench-drafting-transformers bench-drafting-vllm bench-overlap bench-segments bench-segment-quality bench-batch page
 
 page: dev
 	$(BIN)/python -m bench.page

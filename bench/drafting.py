@@ -192,7 +192,8 @@ def main(
     made = {setting: options(setting, threads, executable, dtype) for setting in with_plain(settings)}
     groups = asyncio.run(grouped(options("none", threads, executable, dtype), drafts(files, each, Skipped()), most))
     counts = " and ".join(f"{len(some)} {group}" for group, some in groups.items())
-    table = Table("drafting-vllm" if any(engine.kind == "vllm" for engine in made.values()) else "drafting")
+    others = sorted({engine.kind for engine in made.values()} - {"llamacpp"})
+    table = Table("-".join(["drafting", *others]))
     table.say(f"{machine()}, {threads} threads; answers: {counts}.")
     table.say()
     table.say(

@@ -74,7 +74,7 @@ async def measured(
 @click.option("--tokens", "sizes", multiple=True, type=int, default=(1000, 4000), show_default=True)
 @click.option("--pace", "paces", multiple=True, type=int, default=(30, 10), show_default=True, help="Of the policy.")
 @click.option("--draft", "draft_tokens", default=300, show_default=True, help="Tokens of the policy's answer.")
-@click.option("--rounds", default=3, show_default=True)
+@click.option("--rounds", default=2, show_default=True)
 @click.option("--threads", default=len(os.sched_getaffinity(0)), show_default=True)
 def main(sizes: tuple[int, ...], paces: tuple[int, ...], draft_tokens: int, rounds: int, threads: int) -> None:
     table = Table("overlap")

@@ -3,7 +3,7 @@
 import hashlib
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -113,6 +113,8 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
     if any(tenant.audit != "off" for tenant in aims.tenants.values()):
         _check_trail(source, server.audit)
     digest = hashlib.sha256(source.raw + aims.raw).hexdigest()
+    shared = [engine for policy in policies.values() if (engine := getattr(policy, "engine", None)) is not None]
+    correctors = {name: _correcting(spec, shared) for name, spec in correctors.items()}
     return Config(server, policies, correctors, aims, digest)
 
 
@@ -135,6 +137,11 @@ def _corrector(source: Source, name: str) -> CorrectorSpec:
         hint = nearest(options.template, templates.names())
         raise source.error(f"unknown template {options.template!r}{hint}", *steps, "template")
     return CorrectorSpec(engine=engine, options=options)
+
+
+def _correcting(spec: CorrectorSpec, shared: Sequence[EngineOptions]) -> CorrectorSpec:
+    """Its engine as correctors have it, unless a policy has the same: it would be two then, and they one's memory."""
+    return spec if spec.engine in shared else spec.model_copy(update={"engine": spec.engine.correcting()})
 
 
 def _engine(source: Source, value: Any, *steps: str) -> EngineOptions:

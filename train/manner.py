@@ -54,8 +54,8 @@ _BRITISH = {
     "recognize": "recognise", "recognized": "recognised", "minimize": "minimise", "maximize": "maximise",
     "analyze": "analyse", "prioritize": "prioritise", "apologize": "apologise", "specialized": "specialised",
     "traveling": "travelling", "traveled": "travelled", "canceled": "cancelled", "modeling": "modelling",
-    "defense": "defence", "license": "licence", "gray": "grey", "jewelry": "jewellery", "catalog": "catalogue",
-    "program": "programme", "personalized": "personalised", "optimize": "optimise", "utilize": "utilise",
+    "defense": "defence", "gray": "grey", "jewelry": "jewellery", "catalog": "catalogue",
+    "personalized": "personalised", "optimize": "optimise",
 }  # fmt: skip
 _AMERICAN = {there: here for here, there in _BRITISH.items()}
 _VERY = ("very", "really", "extremely", "absolutely", "incredibly", "totally")
@@ -66,7 +66,7 @@ _QUESTIONS = (
 
 
 def _sentences(text: str) -> list[re.Match[str]]:
-    """Where a sentence of some length begins, but at the start of a line."""
+    """Where a sentence of some length begins, but for the lines of a list."""
     return list(re.finditer(r"(?:\A|(?<=[.!?])[ \t]+)(?=[A-Z][^.!?]{20})", text))
 
 

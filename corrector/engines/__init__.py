@@ -10,7 +10,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, Self, cast
 
 from corrector.strictyaml import Strict
 
@@ -26,6 +26,10 @@ class EngineOptions(Strict):
     def salts_prefixes(self) -> bool:
         """Does a request's `cache_salt` keep the prefixes that one tenant's prompts share from all others'?"""
         return False
+
+    def correcting(self) -> Self:
+        """As it had better run for a corrector, whose answers are copies for the most part, where nothing is said."""
+        return self
 
 
 @dataclass(frozen=True, slots=True)

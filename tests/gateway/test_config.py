@@ -54,6 +54,27 @@ def test_every_kind_of_policy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("policy", "corrector", "drafting"),
+    [
+        ("", "", "ngram"),
+        ("", ", drafting: none", "none"),
+        ("", ", drafting: answer", "answer"),
+        ("", ", options: {speculative_config: {method: mtp}}", "none"),
+        ("own: {kind: local, engine: {kind: vllm, model: some/model, executable: sh}}", "", "none"),
+        ("own: {kind: local, engine: {kind: vllm, model: another/model, executable: sh}}", "", "ngram"),
+    ],
+)
+def test_a_corrector_on_vllm_drafts_unless_told_otherwise_or_its_engine_is_a_policys_too(
+    tmp_path: Path, policy: str, corrector: str, drafting: str
+) -> None:
+    engine = f"{{kind: vllm, model: some/model, executable: sh{corrector}}}"
+    policies = f"policies:\n  hosted: {{kind: openai, base_url: https://api.example/v1}}\n  {policy}\n"
+    config = load(tmp_path, f"{policies}correctors:\n  metaaligner: {{engine: {engine}}}\n")
+    assert config.correctors["metaaligner"].engine.model_dump()["drafting"] == drafting
+    assert all(told.model_dump()["drafting"] == "none" for told in list(config.engines())[:-1])
+
+
+@pytest.mark.parametrize(
     ("old", "new", "line", "message"),
     [
         ("policies:", "polices:", 1, "unknown key 'polices'; did you mean 'policies'?"),

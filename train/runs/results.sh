@@ -70,6 +70,8 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   cat "$out/asked/report.md"
   echo
+  cat train/runs/results-asked.md
+  echo
   echo "## Are the warm-up and the equal stage worth it?"
   echo
   echo "Small runs on the same rows, with and without the two stages, measured as above (\`train/runs/ablations.sh\`):"
