@@ -1,8 +1,8 @@
 """`make bench-overlap`: from the policy's last token to the corrector's first, with its prompt computed ahead or not.
 
 The shipped corrector on its engine; the policy is a text that grows at a steady pace, as one on a machine of its own
-writes. Every run has a conversation that no run before had, so that no prefix is there already. Read the ratio: a prompt
-that takes longer to read than its answer takes to write cannot be there when that ends, whoever computes it ahead.
+writes. Every run has a conversation that no run before had, so that no prefix is there already. Read the ratio: a
+prompt that takes longer to read than its answer takes to write cannot be there when that ends, whoever computes it.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -43,6 +43,10 @@ class Options(EngineOptions):
     trust_remote_code: bool = False
     start_timeout_s: Annotated[float, Field(gt=0)] = 600.0
 
+    def correcting(self) -> Self:
+        """With prompt lookup, which is off by itself where it would lose (docs/performance.md)."""
+        return self if "drafting" in self.model_fields_set else self.model_copy(update={"drafting": "prompt_lookup"})
+
     @field_validator("model", "adapter")
     @classmethod
     def _is_a_folder_or_a_name(cls, name: str | None, info: ValidationInfo) -> str | None:
@@ -54,7 +58,7 @@ class Options(EngineOptions):
         return str(Path(name).expanduser())
 
     @model_validator(mode="after")
-    def _installed(self) -> "Options":
+    def _installed(self) -> Self:
         wanted = ("torch", "transformers", *(("peft",) if self.adapter else ()))
         missing = [package for package in wanted if importlib.util.find_spec(package) is None]
         if missing:

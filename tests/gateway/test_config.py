@@ -60,18 +60,33 @@ def test_every_kind_of_policy(tmp_path: Path) -> None:
         ("", ", drafting: none", "none"),
         ("", ", drafting: answer", "answer"),
         ("", ", options: {speculative_config: {method: mtp}}", "none"),
-        ("own: {kind: local, engine: {kind: vllm, model: some/model, executable: sh}}", "", "none"),
-        ("own: {kind: local, engine: {kind: vllm, model: another/model, executable: sh}}", "", "ngram"),
+        ("own: {kind: local, corrector: none, engine: {kind: vllm, model: some/model, executable: sh}}", "", "none"),
+        (
+            "own: {kind: local, corrector: none, engine: {kind: vllm, model: another/model, executable: sh}}",
+            "",
+            "ngram",
+        ),
     ],
 )
 def test_a_corrector_on_vllm_drafts_unless_told_otherwise_or_its_engine_is_a_policys_too(
     tmp_path: Path, policy: str, corrector: str, drafting: str
 ) -> None:
     engine = f"{{kind: vllm, model: some/model, executable: sh{corrector}}}"
-    policies = f"policies:\n  hosted: {{kind: openai, base_url: https://api.example/v1}}\n  {policy}\n"
+    policies = (
+        f"policies:\n  hosted: {{kind: openai, base_url: https://api.example/v1, corrector: metaaligner}}\n  {policy}\n"
+    )
     config = load(tmp_path, f"{policies}correctors:\n  metaaligner: {{engine: {engine}}}\n")
     assert config.correctors["metaaligner"].engine.model_dump()["drafting"] == drafting
     assert all(told.model_dump()["drafting"] == "none" for told in list(config.engines())[:-1])
+
+
+@pytest.mark.parametrize(("said", "drafting"), [("", "prompt_lookup"), (", drafting: none", "none")])
+def test_a_corrector_on_transformers_drafts_unless_told_otherwise(tmp_path: Path, said: str, drafting: str) -> None:
+    pytest.importorskip("transformers", reason="the extra `train` is not installed")
+    engine = f"{{kind: transformers, model: some/model{said}}}"
+    policies = "policies:\n  hosted: {kind: openai, base_url: https://api.example/v1, corrector: metaaligner}\n"
+    config = load(tmp_path, f"{policies}correctors:\n  metaaligner: {{engine: {engine}}}\n")
+    assert config.correctors["metaaligner"].engine.model_dump()["drafting"] == drafting
 
 
 @pytest.mark.parametrize(
