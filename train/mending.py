@@ -25,10 +25,7 @@ from train.prepare import Wordings
 from train.progress import in_order
 from train.rows import Pair
 
-FINE, ALL = "fine", "all damage"
-
-
-UNASKED = ", not asked"
+FINE, ALL, UNASKED = "fine", "all damage", ", not asked"
 
 
 @dataclass(frozen=True, slots=True)

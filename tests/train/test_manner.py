@@ -3,13 +3,16 @@
 import random
 import re
 from collections import Counter
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corrector.templates import Turn
 from train import damage, manner, mending
+from train.commands.judging import evaluate
 from train.mending import ALL, UNASKED, Outcome
 from train.prepare import USUAL, Wordings, identical, made
 from train.rows import Pair
@@ -138,3 +141,11 @@ def test_what_was_not_asked_for_is_summed_apart() -> None:
     assert (lines[ALL].nearer, lines[ALL].farther) == (2, 0)
     assert (lines[ALL + UNASKED].nearer, lines[ALL + UNASKED].farther) == (0, 1)
     assert f"| question{UNASKED} (unseen) |" in mending.markdown(told)
+
+
+def test_manners_are_of_pairs_damaged_by_rule_and_of_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "answers.jsonl").touch()
+    told = CliRunner().invoke(evaluate, [str(tmp_path / "answers.jsonl"), "--asked", "--out", str(tmp_path / "out")])
+    assert told.exit_code == 2
+    assert "--asked goes with --mending" in told.output
+    assert not (tmp_path / "out").exists()

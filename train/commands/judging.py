@@ -57,6 +57,8 @@ def evaluate(
     **given: Any,
 ) -> None:
     """Is a corrector worth it? FILEs are policies' answers, which are corrected and judged; or, --mending, pairs."""
+    if asked and not mending:
+        raise click.UsageError("--asked goes with --mending, and FILEs are pairs then")
     served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
     out.mkdir(parents=True, exist_ok=True)
     if mending:

@@ -65,8 +65,8 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## Is the objective's text read?"
   echo
   echo "The same answers put into another manner, which is no fault unless somebody says so: each toward the objective that"
-  echo "asks for theirs, and once more under the usual ones, when they had better stay as they are. What is marked unseen"
-  echo "was in no row of any training, neither the manner nor the objective:"
+  echo "asks for theirs, and once more under the usual ones, when they had better stay as they are (but for an oath, which is"
+  echo "harmlessness's matter too). What is marked unseen is in no row of any training, neither the manner nor the objective:"
   echo
   cat "$out/asked/report.md"
   echo
