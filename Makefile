@@ -125,7 +125,7 @@ bench-segment-quality: dev
 bench-batch: dev
 	$(BIN)/python -m bench.batch $(DATA)/policy_answers/eval.jsonl.gz $(if $(ENGINE),--engine '$(ENGINE)')
 
-# docs/performance.md, of all of them. An hour and a half on two cores; an idle machine, or the numbers are noise.
+# docs/performance.md, of all of them. Over two hours on two cores; an idle machine, or the numbers are noise.
 performance: bench-peers bench-workers bench-audit bench-reading bench-drafting bench-drafting-transformers bench-drafting-vllm bench-overlap bench-segments bench-segment-quality bench-batch page
 
 page: dev

@@ -154,7 +154,7 @@ async def measured(
 async def grouped(engine: EngineOptions, answers: Sequence[Answered], most: int) -> dict[str, list[Answered]]:
     """What the corrector changes, or would if its gate let it, and what it leaves as it is: up to so many of each."""
     async with started(engine) as up:
-        ran = await run(up, answers, 8, "to see")
+        ran = await run(up, answers, min(8, len(answers)), "to see")  # each once
     groups: dict[str, list[Answered]] = {"changed": [], "unchanged": []}
     for answer, unchanged in zip(answers, ran.unchanged, strict=True):
         groups["unchanged" if unchanged else "changed"].append(answer)

@@ -21,7 +21,7 @@ from corrector.objectives import Objective
 from corrector.templates import Turn
 from train import damage, manner
 from train.intervals import bootstrap, mean
-from train.prepare import Wordings
+from train.prepare import USUAL, Wordings
 from train.progress import in_order
 from train.rows import Pair
 
@@ -58,8 +58,7 @@ def cases(
 ) -> list[Case]:
     """`a_kind` cases of every kind of damage, and as many fine ones, from the pairs' better answers."""
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
-    rng.shuffle(good)
+    good = _shuffled(pairs, longest, rng)
     kinds = {**damage.KINDS, **damage.HELD_OUT}
     made: list[Case] = []
     for kind, (change, harmed) in kinds.items():
@@ -72,7 +71,7 @@ def cases(
             if damaged is not None and damaged != text and some < a_kind:
                 made.append(Case(kind, pair.context, damaged, text, (known[harmed[0]],)))
                 some += 1
-    usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
+    usual = tuple(known[key] for key in USUAL if key in known)
     made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
     return made
 
@@ -84,11 +83,10 @@ def asked(
     theirs, and once more under the usual ones, which do not.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
-    rng.shuffle(good)
+    good = _shuffled(pairs, longest, rng)
     wordings = Wordings()
     kinds = {kind: (change, wordings.first(harmed[0])) for kind, (change, harmed) in manner.KINDS.items()}
-    usual = tuple(known[key] for key in ("harmlessness", "helpfulness") if key in known)
+    usual = tuple(known[key] for key in USUAL if key in known)
     made: list[Case] = []
     for kind, (change, aim) in {**kinds, **manner.HELD_OUT}.items():
         drafts = ((pair, change(pair.second.strip(), rng)) for pair in good)
@@ -96,6 +94,13 @@ def asked(
             made.append(Case(kind, pair.context, draft, pair.second.strip(), (aim,)))
             made.append(Case(kind + UNASKED, pair.context, draft, pair.second.strip(), usual))
     return made
+
+
+def _shuffled(pairs: Iterable[Pair], longest: int, rng: random.Random) -> list[Pair]:
+    """Those whose better answer is long enough to be damaged, and no longer than that."""
+    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
+    rng.shuffle(good)
+    return good
 
 
 async def run(

@@ -2,7 +2,8 @@
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
-# ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they are to be fewer.
+# ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they
+# are to be fewer.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
