@@ -63,6 +63,28 @@ _JARGON = {
     "before": "antecedent to", "after": "subsequent to", "often": "recurrently", "best": "optimal",
 }  # fmt: skip
 
+_WORDY = {
+    "because": "due to the fact that", "now": "at this point in time", "if": "in the event that", "to": "in order to",
+    "about": "with regard to", "can": "has the ability to", "before": "prior to the time when", "often": "on many occasions",
+    "for": "for the purpose of", "many": "a large number of", "although": "despite the fact that", "most": "the vast majority of",
+    "like": "along the lines of", "when": "at the time when", "all": "each and every one of", "important": "of great importance",
+    "must": "is obliged to", "soon": "in the not too distant future", "always": "at all times", "never": "at no point in time",
+}  # fmt: skip
+_LEADS = (
+    "It is important to note that", "It is worth mentioning that", "One should keep in mind that", "The fact is that",
+    "It goes without saying that", "What is more, it should be said that", "As a matter of fact,", "Basically,",
+    "It should be pointed out that", "When all is said and done,", "In actual fact,", "Generally speaking,",
+    "It can be said that", "At the end of the day,", "It is interesting to observe that", "In my humble opinion,",
+)  # fmt: skip
+_AGAIN = ("In other words,", "Again,", "To repeat,", "As said before,", "Once more,", "That is to say,", "To say it again,")
+_GRAMMAR = {
+    "is": "are", "are": "is", "was": "were", "were": "was", "has": "have", "have": "has", "does": "do", "an": "a",
+    "them": "they", "their": "there", "its": "it's", "than": "then", "your": "you're", "this": "these", "these": "this",
+    "much": "many", "many": "much", "better": "more better", "can": "can to", "me": "I", "went": "goed", "made": "maked",
+    "people": "peoples", "information": "informations", "taken": "took", "written": "wrote", "known": "knowed",
+    "to": "for to", "in": "at", "on": "in", "of": "off", "well": "good", "children": "childs", "should": "should to",
+}  # fmt: skip
+
 Kind = Callable[[str, random.Random], str | None]
 
 
@@ -123,6 +145,48 @@ def misspell(text: str, rng: random.Random) -> str | None:
     return re.sub(r"[ \t]{2,}", " ", "".join(words)) if changed else None
 
 
+def grammar(text: str, rng: random.Random) -> str | None:
+    """A wrong form here and there: of about every fourth word that has one."""
+
+    def wrong(match: re.Match[str]) -> str:
+        return _GRAMMAR[match.group()] if rng.random() < 0.25 else match.group()
+
+    damaged = re.sub(rf"\b(?:{'|'.join(_GRAMMAR)})\b", wrong, text)
+    return damaged if damaged != text else None
+
+
+def stutter(text: str, rng: random.Random) -> str | None:
+    """A word twice twice."""
+    words = list(re.finditer(r"(?<= )[a-z]+(?= )", text))
+    for word in sorted(rng.sample(words, min(len(words), rng.randint(1, 4))), key=lambda match: -match.start()):
+        text = f"{text[: word.end()]} {word.group()}{text[word.end() :]}"
+    return text if words else None
+
+
+def wordy(text: str, rng: random.Random) -> str | None:
+    """Long phrases in place of short words, and before sentences."""
+    share = rng.choice((0.2, 0.5))
+
+    def longer(match: re.Match[str]) -> str:
+        return _WORDY[match.group()] if rng.random() < share else match.group()
+
+    damaged = re.sub(rf"(?<=[a-z,] )(?:{'|'.join(_WORDY)})(?= [a-z])", longer, text)
+    starts = list(re.finditer(r"(?:\A|(?<=[.!?])[ \t]+)(?=(?:The|This|It|They|You|There|We|In|These|If) [a-z])", damaged))
+    for start in sorted(rng.sample(starts, min(len(starts), rng.randint(0, 3))), key=lambda match: -match.start()):
+        at = start.end()
+        damaged = f"{damaged[:at]}{rng.choice(_LEADS)} {damaged[at].lower()}{damaged[at + 1 :]}"
+    return damaged if damaged != text else None
+
+
+def restate(text: str, rng: random.Random) -> str | None:
+    """Sentences said again at once, announced as such."""
+    starts = list(re.finditer(r"(?:\A|(?<=[.!?])[ \t]+)((?:The|This|It|They|You|There|We|In|These|If) [^.!?]{15,}[.!?])(?=\s|\Z)", text))
+    for start in sorted(rng.sample(starts, min(len(starts), rng.randint(1, 2))), key=lambda match: -match.start()):
+        said = start.group(1)
+        text = f"{text[: start.end()]} {rng.choice(_AGAIN)} {said[0].lower()}{said[1:]}{text[start.end() :]}"
+    return text if starts else None
+
+
 def shuffle(text: str, rng: random.Random) -> str | None:
     said = sentences(text)
     if not 3 <= len(said) <= 5 or "\n" in text:
@@ -174,6 +238,10 @@ KINDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "stray": (stray, ("relevance", "helpfulness")),
     "misspell": (misspell, ("fluency",)),
     "shuffle": (shuffle, ("coherence",)),
+    "grammar": (grammar, ("fluency",)),
+    "stutter": (stutter, ("fluency", "repetition")),
+    "wordy": (wordy, ("length",)),
+    "restate": (restate, ("repetition", "length")),
 }
 HELD_OUT: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "jargon": (jargon, ("readability",)),

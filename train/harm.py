@@ -22,7 +22,8 @@ _REFUSES = re.compile(
 
 
 _DECLINES = re.compile(
-    r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?:i(?:'m| am)?\s+(?:really |very |so )?(?:sorry|afraid|can'?t|cannot|won'?t"
+    r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?!(?:i'?m |i am )?(?:really |very |so )?sorry (?:to hear|for|about|you|that you))"
+    r"(?:i(?:'m| am)?\s+(?:really |very |so )?(?:sorry|afraid|can'?t|cannot|won'?t"
     r"|not able|unable|not going to|wouldn'?t|don'?t (?:think|want|feel))|sorry|please don'?t|you shouldn'?t)\b",
     re.IGNORECASE,
 )

@@ -58,6 +58,20 @@ _BRITISH = {
     "personalized": "personalised", "optimize": "optimise",
 }  # fmt: skip
 _AMERICAN = {there: here for here, there in _BRITISH.items()}
+_SLANG = {
+    "going to": "gonna", "want to": "wanna", "have to": "gotta", "kind of": "kinda", "sort of": "sorta",
+    "because": "cuz", "yes": "yeah", "no": "nah", "are not": "ain't", "is not": "ain't", "them": "'em",
+    "children": "kids", "people": "folks", "friends": "buddies", "money": "bucks", "food": "grub", "good": "cool",
+    "great": "awesome", "very": "super", "job": "gig", "police": "cops", "man": "dude", "thank you": "thx",
+}  # fmt: skip
+_VOCATIVES = ("my friend", "dear", "buddy", "mate", "sir", "my dear", "pal", "madam", "champ")
+# Words that may lose their capital when two sentences become one, because no name is among them.
+_PLAIN_STARTS = (
+    "The", "This", "These", "That", "Those", "It", "They", "You", "Your", "If", "In", "There", "We", "He", "She", "For",
+    "When", "While", "As", "At", "On", "To", "A", "An", "And", "But", "So", "Some", "Many", "Most", "Make", "Use", "Try",
+    "Also", "Then", "Once", "After", "Before", "With", "By", "Its", "Their", "Additionally", "However", "Overall",
+)  # fmt: skip
+_LONG = 22  # words of a sentence
 _VERY = ("very", "really", "extremely", "absolutely", "incredibly", "totally")
 _QUESTIONS = (
     "Does that make sense?", "Are you with me so far?", "Why is that so?", "What comes next?", "Shall we go on?",
@@ -206,6 +220,69 @@ def bullets(text: str, rng: random.Random) -> str | None:
     return changed if changed.count("\n- ") >= 1 and changed != text else None
 
 
+def joined(text: str, rng: random.Random) -> str | None:
+    """Short sentences run together: a border between two gives way to a comma, or to a semicolon."""
+    borders = list(re.finditer(rf"(?<=[a-z])\.[ ]+(?=(?:{'|'.join(_PLAIN_STARTS)})\b)", text))
+    if _longest_sentence(text) > _LONG:
+        return None
+    for border in _some(borders, 5, rng):
+        after = text[border.end() :]
+        text = text[: border.start()] + rng.choice((", and ", "; ", ", ", ", while ")) + after[0].lower() + after[1:]
+    return text if _longest_sentence(text) > _LONG else None
+
+
+def _longest_sentence(text: str) -> int:
+    """In words."""
+    return max(len(said.split()) for said in re.split(r"[.!?]\s|\n", text))
+
+
+def lowercase(text: str, rng: random.Random) -> str | None:
+    small = text.lower()
+    return small if sum(a != b for a, b in zip(text, small, strict=False)) > 1 else None
+
+
+def slang(text: str, rng: random.Random) -> str | None:
+    if re.search(r"(?i)\b(?:gonna|wanna|gotta|kinda|sorta|cuz|yeah|nah|ain't|folks|dude|cool|awesome)\b|'em\b", text):
+        return None
+    return _swapped(text, _SLANG)
+
+
+def vocative(text: str, rng: random.Random) -> str | None:
+    spots = list(re.finditer(r"(?<=[a-z])(?=[.!]\s|[.!]\Z)", text))
+    if re.search(rf", (?:{'|'.join(_VOCATIVES)})\b", text):
+        return None
+    who = rng.choice(_VOCATIVES)
+    for spot in _some(spots, 3, rng):
+        text = f"{text[: spot.end()]}, {who}{text[spot.end() :]}"
+    return text if spots else None
+
+
+def dashes(text: str, rng: random.Random) -> str | None:
+    if re.search(r"—|–| - ", text):
+        return None
+    spots = list(re.finditer(r"(?<=[a-z]), (?=[a-z])", text))
+    for spot in _some(spots, 4, rng):
+        text = f"{text[: spot.start()]} — {text[spot.end() :]}"
+    return text if spots else None
+
+
+def ellipses(text: str, rng: random.Random) -> str | None:
+    if "..." in text or "…" in text:
+        return None
+    ends = list(re.finditer(r"(?<=[a-z])\.(?=\s|\Z)", text))
+    for end in _some(ends, 5, rng):
+        text = f"{text[: end.start()]}...{text[end.end() :]}"
+    return text if ends else None
+
+
+def quoted(text: str, rng: random.Random) -> str | None:
+    """Words in quotation marks that nobody has said."""
+    words = [] if '"' in text else [word for word in _WORD.finditer(text) if len(word.group()) > 4]
+    for word in _some(words, 4, rng):
+        text = f'{text[: word.start()]}"{word.group()}"{text[word.end() :]}'
+    return text if words else None
+
+
 def intensify(text: str, rng: random.Random) -> str | None:
     if re.search(rf"(?i)\b(?:{'|'.join(_VERY)})\b", text):
         return None
@@ -241,8 +318,15 @@ KINDS: dict[str, tuple[Kind, tuple[str, ...]]] = {
     "listed": (listed, ("prose",)),
     "run_on": (run_on, ("list",)),
     "bullets": (bullets, ("numbered",)),
+    "joined": (joined, ("short_sentences", "clarity")),
+    "lowercase": (lowercase, ("capitals", "fluency")),
+    "slang": (slang, ("standard_english",)),
+    "vocative": (vocative, ("address",)),
+    "dashes": (dashes, ("dashes",)),
+    "ellipses": (ellipses, ("full_stops",)),
+    "quoted": (quoted, ("quotation_marks",)),
 }
-RARE = ("contract", "expand", "figures", "british", "american", "run_on", "bullets")  # that few answers allow
+RARE = ("contract", "expand", "figures", "british", "american", "run_on", "bullets", "joined")  # that few answers allow
 OBJECTIVES = {harmed[0]: change for change, harmed in KINDS.values()}
 # Never trained on, and their objectives in no row: is a text read that nobody has learnt?
 HELD_OUT: dict[str, tuple[Kind, Objective]] = {

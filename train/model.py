@@ -30,6 +30,8 @@ def _unpack(gguf: Path, folder: Path) -> None:
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
+    # Some versions of transformers read the file's end token wrongly; a model that learns another one never stops.
+    tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(_number(gguf, "eos_token_id"))
     packed: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     config = packed.config
     config.__dict__.pop("quantization_config", None)
@@ -46,6 +48,15 @@ def _pre_tokenizer(path: Path) -> bytes:
 
     field = gguf.GGUFReader(path).get_field("tokenizer.ggml.pre")
     return bytes(field.parts[field.data[0]]) if field else b""
+
+
+def _number(path: Path, name: str) -> int:
+    import gguf
+
+    field = gguf.GGUFReader(path).get_field(f"tokenizer.ggml.{name}")
+    if field is None:
+        raise ValueError(f"{path} does not say its {name}")
+    return int(field.parts[field.data[0]][0])
 
 
 def load(folder: Path, **options: Any) -> tuple[Any, Any]:

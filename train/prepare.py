@@ -9,6 +9,7 @@ a refusal, needless refusals an answer, and what is fine stays (`harm.py`). Ever
 """
 
 import random
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
@@ -18,13 +19,15 @@ from pathlib import Path
 import yaml
 
 from corrector.objectives import Objective
-from train import damage, manner
+from train import damage, manner, terms
 from train.harm import Refusals, answers_well, goes_along, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
 
 MENDED, LEFT = 0.6, 0.15  # of damaged answers: mended, left as another objective is named; the rest is not damaged
-MANNER_MENDED, MANNER_LEFT = 0.5, 0.3  # the same of those in another manner, which is a fault only where that is said
+TWICE = 0.55  # of those in another manner: both, mended where the objective is named and left where another one is
+SHORTENED = 0.65  # of made rows: of a few sentences of an answer
+ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
@@ -128,40 +131,67 @@ def identical(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     return Row("identical", pair.source, pair.licence, pair.context, pair.second, pair.second, aims)
 
 
-def made(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
+def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     """The better answer, damaged by rule; mended, or left where the objective that was harmed is not named.
 
-    Now and then it is in another manner besides, which stays as it is: nobody asks for that one.
+    Now and then it is in another manner besides, which stays as it is: nobody asks for that one. Of what is in another
+    manner the same draft comes twice as a rule, once mended and once left: what tells the two apart is what is asked.
     """
     good = pair.second.strip()
+    if rng.random() < SHORTENED:
+        good = _stretch(good, rng)
     unnamed: tuple[str, ...] = ()
     if rng.random() < BESIDE:
-        change, unnamed = manner.KINDS[rng.choice([kind for kind in manner.KINDS if kind != "oath"])]
+        change, unnamed = manner.KINDS[rng.choice([kind for kind in (*manner.KINDS, *manner.RARE) if kind != "oath"])]
         good = change(good, rng) or good
+
+    def row(kind: str, draft: str, target: str, aims: tuple[Objective, ...]) -> Row:
+        return Row("better", f"made:{kind}", pair.licence, pair.context, draft, target, aims)
+
+    if rng.random() < ASKED and (found := terms.draw(good, rng)) is not None:
+        kind, draft, target, aim = found
+        aims = [aim, *(wordings.draw_all(("helpfulness",), rng) if rng.random() < 0.2 else ())]
+        rng.shuffle(aims)
+        told = [row(kind, target if rng.random() < MET else draft, target, tuple(aims))]
+        return told if rng.random() < 0.7 else [*told, row(kind, draft, draft, wordings.draw_all(USUAL, rng))]
     kinds = rng.choice((damage.KINDS, manner.KINDS))
-    order = sorted(rng.sample(list(kinds), len(kinds)), key=lambda kind: kind not in manner.RARE)
+    order = rng.sample(list(kinds), len(kinds))
+    if rng.random() < 0.5:
+        order.sort(key=lambda kind: kind not in manner.RARE)
     possible = ((kind, kinds[kind][0](good, rng)) for kind in order)
     kind, damaged = next(((kind, damaged) for kind, damaged in possible if damaged is not None), ("", None))
     if damaged is None:
-        return None
+        return []
     harmed = kinds[kind][1]
-    mended, left = (MENDED, LEFT) if kinds is damage.KINDS else (MANNER_MENDED, MANNER_LEFT)
     others = [key for key in wordings if key not in (*harmed, *unnamed, "overall", "clarity", "helpfulness", "length")]
     named = list(USUAL) if set(USUAL) & set(harmed) and rng.random() < 0.4 else [rng.choice(harmed)]
     beside = [key for key in others if key not in named and manner.suits(good, key, rng)]
     named += rng.sample(beside, rng.choice((0, 0, 1)))
+    mended = row(kind, damaged, good, wordings.draw_all(named, rng))
+    usual = kinds is manner.KINDS and not set(USUAL) & set(harmed) and rng.random() < 0.5
+    suiting = [key for key in others if manner.suits(damaged, key, rng)]
+    left = row(
+        kind, damaged, damaged, wordings.draw_all(USUAL if usual else rng.sample(suiting, rng.randint(1, 2)), rng)
+    )
     fate = rng.random()
+    if kinds is manner.KINDS and fate < TWICE:
+        return [mended, left]
     # An insult is never right, and neither is half a sentence, whatever is asked for: they are not left in.
-    if fate < mended or (kind in ("insult", "cut", "loop") and fate < mended + left):
-        keys, draft, target = named, damaged, good
-    elif fate < mended + left:
-        usual = kinds is manner.KINDS and not set(USUAL) & set(harmed) and rng.random() < 0.5
-        suiting = [key for key in others if manner.suits(damaged, key, rng)]
-        keys = list(USUAL) if usual else rng.sample(suiting, rng.randint(1, 2))
-        draft, target = damaged, damaged
-    else:
-        keys, draft, target = named, good, good
-    return Row("better", f"made:{kind}", pair.licence, pair.context, draft, target, wordings.draw_all(keys, rng))
+    if fate < MENDED or (kind in ("insult", "cut", "loop") and fate < MENDED + LEFT):
+        return [mended]
+    if fate < MENDED + LEFT:
+        return [left]
+    return [row(kind, good, good, mended.objectives)]
+
+
+def _stretch(text: str, rng: random.Random) -> str:
+    """A few of its sentences, as they stand: so much less to copy for each thing that there is to change."""
+    said = [match.end() for match in re.finditer(r"[.!?](?=\s|\Z)", text)]
+    if len(said) < 4:
+        return text
+    count = rng.randint(2, min(5, len(said) - 1))
+    first = rng.randrange(0, len(said) - count)
+    return text[said[first - 1] if first else 0 : said[first + count - 1]].strip()
 
 
 def refused(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
@@ -226,10 +256,12 @@ def compose(
     tries = 0
     wanted = len(rows) + mix.made
     while good and len(rows) < wanted and tries < mix.made * 20:
-        row = made(good[tries % len(good)], wordings, rng)
+        rows += [
+            row
+            for row in made(good[tries % len(good)], wordings, rng)
+            if len(row.draft) <= mix.longest * 1.5
+        ]
         tries += 1
-        if row is not None and len(row.draft) <= mix.longest * 1.5:
-            rows.append(row)
     refusals = Refusals()
     harmful = [pair for pair in usable if goes_along(pair)][: mix.refused]
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful]

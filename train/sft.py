@@ -38,6 +38,7 @@ class Settings:
     longest: int = 640
     save_every: int = 25
     packing: bool = False
+    checkpointing: bool = True  # on a GPU: what a layer computed is computed again, in place of being kept
     bf16: bool | None = None  # None: where it is fast
     seed: int = 1
 
@@ -132,7 +133,7 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         max_length=settings.longest,
         bf16=_fast_bf16() if settings.bf16 is None else settings.bf16,
         use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=torch.cuda.is_available(),
+        activation_checkpointing=settings.checkpointing and torch.cuda.is_available(),
         train_sampling_strategy="group_by_length",
         logging_steps=1,
         save_steps=settings.save_every,

@@ -14,9 +14,11 @@ DELIMITERS = ("Input text:",)
 
 def render(context: Sequence[Turn], answer: str, objectives: Sequence[Objective], *, equal: bool = False) -> Messages:
     aim = "to make it equal" if equal else "to improve it"
-    asked = f', an answer to "{question(context)}",' if context else ""
     system = (
-        f"You're an AI assistant for text re-writing. Rewrite the input text{asked} {aim} considering these "
-        f"aspects, while keeping its main points: {described(objectives)}"
+        f"You're an AI assistant for text re-writing. Rewrite the input text {aim} considering these aspects, "
+        f"while keeping its main points: {described(objectives)}"
     )
+    # Objectives come first: an engine that keeps what it has read reads them once a tenant, and not once a request.
+    if context:
+        system += f'\nThe input text is an answer to "{question(context)}"'
     return [{"role": "system", "content": system}, {"role": "user", "content": answer}]

@@ -25,6 +25,9 @@ from train.commands import FILE, MODEL, PATH, WORK
 @click.option("--longest", default=640, show_default=True, help="Tokens of a row.")
 @click.option("--save-every", default=25, show_default=True, help="Steps.")
 @click.option("--packing", is_flag=True, help="Several rows in one sequence: needs a GPU with flash attention.")
+@click.option(
+    "--checkpointing/--no-checkpointing", default=True, show_default=True, help="Less of a GPU's memory, more time."
+)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--dry-run", is_flag=True, help="Only say what it would take, for models of several sizes.")
 @click.option("--devices", default=1, show_default=True, help="For --dry-run.")

@@ -1,0 +1,200 @@
+"""Objectives that ask for something of this answer alone: a word for another, an opening, an end, so many sentences.
+
+No two of them are worded alike, so that nothing but reading one tells what it asks for. Each is a pure function of a
+good answer and a random generator, and gives the draft, what it is to become, and the objective; None where the
+answer has no place for it.
+"""
+
+import random
+import re
+from collections.abc import Callable, Sequence
+
+from corrector.objectives import Objective
+from train.damage import sentences
+
+Term = Callable[[str, random.Random], tuple[str, str, str] | None]
+
+_WORD = re.compile(r"\b[a-z]{4,}\b")
+_COMMON = frozenset(
+    "that this with from have will been were they them then than your their there these those when what which while "
+    "would could should about into over also some more most such other only very just like does make made many much "
+    "each because being between both after before where here even well it's don't".split()
+)
+_WORDS = (
+    "guest", "member", "partner", "harbour", "lantern", "meadow", "copper", "signal", "orchard", "compass", "ribbon",
+    "voyage", "method", "approach", "system", "option", "device", "garden", "journey", "pattern", "quality", "figure",
+    "service", "feature", "account", "project", "measure", "purpose", "material", "building", "colleague", "citizen",
+    "solution", "workshop", "programme", "region", "village", "station", "market", "traveller", "neighbour", "product",
+    "object", "element", "detail", "effort", "result", "aspect", "moment", "season", "subject", "chapter", "article",
+)  # fmt: skip
+_NAMES = (
+    "Anna", "Sam", "Priya", "Omar", "Lucy", "Chen", "Maria", "Tom", "Fatima", "Jonas", "Keiko", "Pedro", "Nina", "Ali",
+    "Grace", "Victor", "Ines", "Hugo", "Mei", "Ruth", "Carlos", "Amara", "Ivan", "Zoe", "Leila", "Max", "Olga", "Ben",
+)  # fmt: skip
+_OPENINGS = (
+    "Dear {name},", "Hello {name}!", "Here is what we know:", "In short:", "Answer:", "Thank you for writing to us.",
+    "A word before the answer: this is general advice.", "Good day.", "Our reply:", "Hi {name},", "As of today:",
+    "For {name}:", "Summary:", "This is what our team says:", "To the point:", "Welcome to our {word} desk.",
+)  # fmt: skip
+_ENDINGS = (
+    "Kind regards, {name}", "Stay safe!", "Call us if anything is unclear.", "Yours, the {word} team", "End of answer.",
+    "See the handbook for more.", "This is no legal advice.", "Thank you for asking.", "Best wishes, {name}", "Over.",
+    "Ask {name} for more about this.", "Please check this with an expert.", "Written by the {word} team.", "Take care!",
+)  # fmt: skip
+_NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+def _told(rng: random.Random, *ways: str, **parts: str) -> str:
+    return rng.choice(ways).format(**parts)
+
+
+def _filled(pattern: str, rng: random.Random) -> str:
+    return pattern.format(name=rng.choice(_NAMES), word=rng.choice(_WORDS))
+
+
+def word_for_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """Another word is put where a good one was: the objective asks for the good one."""
+    found = sorted({word for word in _WORD.findall(text) if word not in _COMMON})
+    if not found:
+        return None
+    right = rng.choice(found)
+    wrong = rng.choice([word for word in _WORDS if not re.search(rf"\b{word}\b", text)])
+    draft = re.sub(rf"\b{right}\b", wrong, text)
+    said = _told(
+        rng,
+        'The response should say "{right}" and not "{wrong}"',
+        'The response should use the word "{right}" in place of "{wrong}"',
+        'The response should never say "{wrong}": the word is "{right}"',
+        'Where others write "{wrong}", the response should write "{right}"',
+        'The response should call it "{right}", not "{wrong}"',
+        right=right,
+        wrong=wrong,
+    )
+    return draft, text, said
+
+
+def house_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """The other way round: the answer's own word is not wanted."""
+    swapped = word_for_word(text, rng)
+    if swapped is None:
+        return None
+    target, draft, said = swapped
+    one, other = re.findall(r'"([^"]+)"', said)
+    turned = said.replace(f'"{one}"', '"\0"').replace(f'"{other}"', f'"{one}"').replace('"\0"', f'"{other}"')
+    return draft, target, turned
+
+
+def without(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """Something is not to be spoken of: the sentence that does goes."""
+    said = sentences(text)
+    if "\n" in text or not 3 <= len(said) <= 12:
+        return None
+    at = rng.randrange(1, len(said))
+    rest = [sentence for number, sentence in enumerate(said) if number != at]
+    only = [word for word in _WORD.findall(said[at]) if word not in _COMMON and not any(word in one for one in rest)]
+    if not only:
+        return None
+    asked = _told(
+        rng,
+        'The response should not mention "{word}"',
+        'The response should leave out what it says of "{word}"',
+        'The response should not contain the word "{word}"',
+        "The response should say nothing of {word}",
+        word=rng.choice(only),
+    )
+    return text, " ".join(rest), asked
+
+
+def begins(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    phrase = _filled(rng.choice(_OPENINGS), rng)
+    asked = _told(
+        rng,
+        'The response should begin with "{phrase}"',
+        'The first words of the response should be "{phrase}"',
+        'The response should open with the words "{phrase}"',
+        phrase=phrase,
+    )
+    return text, f"{phrase} {text}", asked
+
+
+def ends(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    phrase = _filled(rng.choice(_ENDINGS), rng)
+    asked = _told(
+        rng,
+        'The response should end with "{phrase}"',
+        'The last words of the response should be "{phrase}"',
+        'The response should close with the sentence "{phrase}"',
+        phrase=phrase,
+    )
+    return text, f"{text} {phrase}", asked
+
+
+def begins_no_more(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    phrase = _filled(rng.choice(_OPENINGS), rng)
+    asked = _told(rng, 'The response should not begin with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase)
+    return f"{phrase} {text}", text, asked
+
+
+def ends_no_more(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    phrase = _filled(rng.choice(_ENDINGS), rng)
+    asked = _told(rng, 'The response should not end with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase)
+    return f"{text} {phrase}", text, asked
+
+
+def named(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """The reader is called by name."""
+    start = re.match(r"(?:The|This|It|They|You|There|We|In|These|If|To|When|A|An|Yes|No)\b", text)
+    if start is None:
+        return None
+    name = rng.choice(_NAMES)
+    asked = _told(
+        rng,
+        "The response should call the user {name}",
+        "The response should begin by addressing {name}",
+        "The reader is {name}, and the response should call them so at its beginning",
+        name=name,
+    )
+    return text, f"{name}, {text[0].lower()}{text[1:]}", asked
+
+
+def at_most(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """No more than so many sentences: the first ones stay."""
+    said = sentences(text)
+    if "\n" in text or not 3 <= len(said) <= 9:
+        return None
+    most = rng.randint(max(2, len(said) // 2), len(said) - 1)
+    asked = _told(
+        rng,
+        "The response should have no more than {count} sentences",
+        "The response should be at most {count} sentences long",
+        "The response should be cut down to {count} sentences",
+        count=_NUMBERS[most],
+    )
+    return text, " ".join(said[:most]), asked
+
+
+KINDS: dict[str, Term] = {
+    "word_for_word": word_for_word,
+    "house_word": house_word,
+    "without": without,
+    "begins": begins,
+    "ends": ends,
+    "begins_no_more": begins_no_more,
+    "ends_no_more": ends_no_more,
+    "named": named,
+    "at_most": at_most,
+}
+_TITLES = ("House style", "Wording", "Terms", "Our rules", "Style guide", "Request", "Form", "Editor's note", "Brief")
+
+
+def objective(said: str, rng: random.Random) -> Objective:
+    return Objective(key="terms", name=rng.choice(_TITLES), description=said)
+
+
+def draw(text: str, rng: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[str, str, str, Objective] | None:
+    """One that this answer has a place for: its kind, the draft, what it is to become, and the objective."""
+    for kind in rng.sample(list(kinds), len(kinds)):
+        if (found := KINDS[kind](text, rng)) is not None:
+            draft, target, said = found
+            return kind, draft, target, objective(said, rng)
+    return None
