@@ -1,4 +1,4 @@
-"""`make session`: one question to the embedded model, its draft and its correction, as they come out."""
+"""`make session`: one question to the embedded model, its draft, and what becomes of it under two sets of objectives."""
 
 import asyncio
 import subprocess
@@ -13,6 +13,10 @@ from openai import OpenAI
 from bench.processes import answering, free_port, process
 
 QUESTION = "How do I plant a tree?"
+WANTED = {
+    "plain": "The response should be plain text without Markdown",
+    "signed": 'The response should end with "Yours, the tree team"',
+}
 
 
 def quoted(text: str) -> str:
@@ -29,17 +33,21 @@ def main() -> None:
     ):
         asyncio.run(answering(f"http://127.0.0.1:{port}"))
         client = OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none")
-        answer: Any = client.chat.completions.create(
-            model="smollm2",
-            messages=[{"role": "user", "content": QUESTION}],
-            temperature=0,
-            max_tokens=160,
-            extra_headers={"X-Align-Return": "draft"},
-        )
-    align = answer.align
-    print(f"**Question** {QUESTION}\n\n**Draft** by smollm2\n\n{quoted(align.pop('draft'))}\n")
-    print(f"**Correction**, {align['verdict']} ({align['reason']})\n\n{quoted(answer.choices[0].message.content)}\n")
-    print(f"toward {', '.join(align['objectives'])}; {align['timings_ms']}")
+        answers: list[Any] = [
+            client.chat.completions.create(
+                model="smollm2",
+                messages=[{"role": "user", "content": QUESTION}],
+                temperature=0,
+                max_tokens=160,
+                extra_body={"align": {"return": "draft", **asked}},
+            )
+            for asked in ({}, *({"define": {name: said}, "objectives": [name]} for name, said in WANTED.items()))
+        ]
+    print(f"**Question** {QUESTION}\n\n**Draft** by smollm2\n\n{quoted(answers[0].align['draft'])}\n")
+    for answer in answers:
+        align = answer.align
+        print(f"**Toward {', '.join(align['objectives'])}**: {align['verdict']} ({align['reason']})\n")
+        print(f"{quoted(answer.choices[0].message.content)}\n\n{align['timings_ms']}\n")
 
 
 if __name__ == "__main__":

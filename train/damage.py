@@ -65,10 +65,12 @@ _JARGON = {
 
 _WORDY = {
     "because": "due to the fact that", "now": "at this point in time", "if": "in the event that", "to": "in order to",
-    "about": "with regard to", "can": "has the ability to", "before": "prior to the time when", "often": "on many occasions",
-    "for": "for the purpose of", "many": "a large number of", "although": "despite the fact that", "most": "the vast majority of",
-    "like": "along the lines of", "when": "at the time when", "all": "each and every one of", "important": "of great importance",
-    "must": "is obliged to", "soon": "in the not too distant future", "always": "at all times", "never": "at no point in time",
+    "about": "with regard to", "can": "has the ability to", "before": "prior to the time when",
+    "often": "on many occasions", "for": "for the purpose of", "many": "a large number of",
+    "although": "despite the fact that", "most": "the vast majority of", "like": "along the lines of",
+    "when": "at the time when", "all": "each and every one of", "important": "of great importance",
+    "must": "is obliged to", "soon": "in the not too distant future", "always": "at all times",
+    "never": "at no point in time",
 }  # fmt: skip
 _LEADS = (
     "It is important to note that", "It is worth mentioning that", "One should keep in mind that", "The fact is that",
@@ -76,14 +78,18 @@ _LEADS = (
     "It should be pointed out that", "When all is said and done,", "In actual fact,", "Generally speaking,",
     "It can be said that", "At the end of the day,", "It is interesting to observe that", "In my humble opinion,",
 )  # fmt: skip
-_AGAIN = ("In other words,", "Again,", "To repeat,", "As said before,", "Once more,", "That is to say,", "To say it again,")
+_AGAIN = (
+    "In other words,", "Again,", "To repeat,", "As said before,", "Once more,", "That is to say,", "To say it again,",
+)  # fmt: skip
 _GRAMMAR = {
     "is": "are", "are": "is", "was": "were", "were": "was", "has": "have", "have": "has", "does": "do", "an": "a",
-    "them": "they", "their": "there", "its": "it's", "than": "then", "your": "you're", "this": "these", "these": "this",
-    "much": "many", "many": "much", "better": "more better", "can": "can to", "me": "I", "went": "goed", "made": "maked",
-    "people": "peoples", "information": "informations", "taken": "took", "written": "wrote", "known": "knowed",
-    "to": "for to", "in": "at", "on": "in", "of": "off", "well": "good", "children": "childs", "should": "should to",
+    "them": "they", "their": "there", "its": "it's", "than": "then", "your": "you're", "this": "these",
+    "these": "this", "much": "many", "many": "much", "better": "more better", "can": "can to", "me": "I",
+    "went": "goed", "made": "maked", "people": "peoples", "information": "informations", "taken": "took",
+    "written": "wrote", "known": "knowed", "to": "for to", "in": "at", "on": "in", "of": "off", "well": "good",
+    "children": "childs", "should": "should to",
 }  # fmt: skip
+_START = r"(?:\A|(?<=[.!?])[ \t]+)(?=(?:The|This|It|They|You|There|We|In|These|If) [a-z])"
 
 Kind = Callable[[str, random.Random], str | None]
 
@@ -99,6 +105,11 @@ def _insert(text: str, extra: str, rng: random.Random) -> str:
     if at == len(text):
         return f"{text} {extra}"
     return f"{text[:at]}{extra} {text[at:]}"
+
+
+def backwards(found: list[re.Match[str]], most: int, rng: random.Random) -> list[re.Match[str]]:
+    """Some of them, the last first, so that what is changed at one moves none that is still to come."""
+    return sorted(rng.sample(found, min(len(found), most)), key=lambda match: match.start(), reverse=True)
 
 
 def repeat(text: str, rng: random.Random) -> str | None:
@@ -158,7 +169,7 @@ def grammar(text: str, rng: random.Random) -> str | None:
 def stutter(text: str, rng: random.Random) -> str | None:
     """A word twice twice."""
     words = list(re.finditer(r"(?<= )[a-z]+(?= )", text))
-    for word in sorted(rng.sample(words, min(len(words), rng.randint(1, 4))), key=lambda match: -match.start()):
+    for word in backwards(words, rng.randint(1, 4), rng):
         text = f"{text[: word.end()]} {word.group()}{text[word.end() :]}"
     return text if words else None
 
@@ -171,8 +182,8 @@ def wordy(text: str, rng: random.Random) -> str | None:
         return _WORDY[match.group()] if rng.random() < share else match.group()
 
     damaged = re.sub(rf"(?<=[a-z,] )(?:{'|'.join(_WORDY)})(?= [a-z])", longer, text)
-    starts = list(re.finditer(r"(?:\A|(?<=[.!?])[ \t]+)(?=(?:The|This|It|They|You|There|We|In|These|If) [a-z])", damaged))
-    for start in sorted(rng.sample(starts, min(len(starts), rng.randint(0, 3))), key=lambda match: -match.start()):
+    starts = list(re.finditer(_START, damaged))
+    for start in backwards(starts, rng.randint(0, 3), rng):
         at = start.end()
         damaged = f"{damaged[:at]}{rng.choice(_LEADS)} {damaged[at].lower()}{damaged[at + 1 :]}"
     return damaged if damaged != text else None
@@ -180,8 +191,8 @@ def wordy(text: str, rng: random.Random) -> str | None:
 
 def restate(text: str, rng: random.Random) -> str | None:
     """Sentences said again at once, announced as such."""
-    starts = list(re.finditer(r"(?:\A|(?<=[.!?])[ \t]+)((?:The|This|It|They|You|There|We|In|These|If) [^.!?]{15,}[.!?])(?=\s|\Z)", text))
-    for start in sorted(rng.sample(starts, min(len(starts), rng.randint(1, 2))), key=lambda match: -match.start()):
+    starts = list(re.finditer(_START + r"([^.!?]{15,}[.!?])(?=\s|\Z)", text))
+    for start in backwards(starts, rng.randint(1, 2), rng):
         said = start.group(1)
         text = f"{text[: start.end()]} {rng.choice(_AGAIN)} {said[0].lower()}{said[1:]}{text[start.end() :]}"
     return text if starts else None

@@ -10,7 +10,7 @@ import random
 import re
 
 from corrector.objectives import Objective
-from train.damage import Kind
+from train.damage import Kind, backwards
 
 _WORD = re.compile(r"[A-Za-z]+")
 _ADJECTIVE = re.compile(r"\b(?:is|are|was|be|a|an|the)\s+(?=[a-z]{4,}(?:ful|ive|ous|al|ant|ent|able|ic|y|ing)\b)")
@@ -67,9 +67,10 @@ _SLANG = {
 _VOCATIVES = ("my friend", "dear", "buddy", "mate", "sir", "my dear", "pal", "madam", "champ")
 # Words that may lose their capital when two sentences become one, because no name is among them.
 _PLAIN_STARTS = (
-    "The", "This", "These", "That", "Those", "It", "They", "You", "Your", "If", "In", "There", "We", "He", "She", "For",
-    "When", "While", "As", "At", "On", "To", "A", "An", "And", "But", "So", "Some", "Many", "Most", "Make", "Use", "Try",
-    "Also", "Then", "Once", "After", "Before", "With", "By", "Its", "Their", "Additionally", "However", "Overall",
+    "The", "This", "These", "That", "Those", "It", "They", "You", "Your", "If", "In", "There", "We", "He", "She",
+    "For", "When", "While", "As", "At", "On", "To", "A", "An", "And", "But", "So", "Some", "Many", "Most", "Make",
+    "Use", "Try", "Also", "Then", "Once", "After", "Before", "With", "By", "Its", "Their", "Additionally",
+    "However", "Overall",
 )  # fmt: skip
 _LONG = 22  # words of a sentence
 _VERY = ("very", "really", "extremely", "absolutely", "incredibly", "totally")
@@ -85,9 +86,7 @@ def _sentences(text: str) -> list[re.Match[str]]:
 
 
 def _some(found: list[re.Match[str]], most: int, rng: random.Random) -> list[re.Match[str]]:
-    """From the last to the first, so that what is changed at one moves none that is still to come."""
-    some = rng.sample(found, min(len(found), rng.randint(1, most)))
-    return sorted(some, key=lambda match: match.start(), reverse=True)
+    return backwards(found, rng.randint(1, most), rng)
 
 
 def _swapped(text: str, words: dict[str, str]) -> str | None:

@@ -19,7 +19,7 @@ from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
-from train import damage, manner
+from train import damage, manner, terms
 from train.intervals import bootstrap, mean
 from train.prepare import USUAL, Wordings
 from train.progress import in_order
@@ -80,7 +80,8 @@ def asked(
     pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
 ) -> list[Case]:
     """Does the corrector read what it is asked? Answers in another manner, each toward the objective that asks for
-    theirs, and once more under the usual ones, which do not.
+    theirs, and once more under the usual ones, which do not; and answers of which something is asked that no row of any
+    training asks for (`terms.HELD_OUT`), and once more under the usual ones, when they are fine as they are.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     good = _shuffled(pairs, longest, rng)
@@ -93,6 +94,12 @@ def asked(
         for pair, draft in itertools.islice(((pair, draft) for pair, draft in drafts if draft is not None), a_kind):
             made.append(Case(kind, pair.context, draft, pair.second.strip(), (aim,)))
             made.append(Case(kind + UNASKED, pair.context, draft, pair.second.strip(), usual))
+    for kind, term in terms.KINDS.items():
+        found = ((pair, term(pair.second.strip(), rng, terms.HELD_OUT)) for pair in good)
+        for pair, told in itertools.islice(((pair, told) for pair, told in found if told is not None), a_kind):
+            draft, target, said = told
+            made.append(Case(kind, pair.context, draft, target, (terms.objective(said, rng),)))
+            made.append(Case(kind + UNASKED, pair.context, draft, draft, usual))
     return made
 
 
@@ -203,7 +210,7 @@ def markdown(told: Sequence[Line]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for line in told:
-        unseen = line.kind.removesuffix(UNASKED) in {**damage.HELD_OUT, **manner.HELD_OUT}
+        unseen = line.kind.removesuffix(UNASKED) in {**damage.HELD_OUT, **manner.HELD_OUT, **terms.KINDS}
         kind = f"{line.kind} (unseen)" if unseen else line.kind
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(line.verdicts.items()))
         low, high = line.interval

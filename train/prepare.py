@@ -256,11 +256,7 @@ def compose(
     tries = 0
     wanted = len(rows) + mix.made
     while good and len(rows) < wanted and tries < mix.made * 20:
-        rows += [
-            row
-            for row in made(good[tries % len(good)], wordings, rng)
-            if len(row.draft) <= mix.longest * 1.5
-        ]
+        rows += [row for row in made(good[tries % len(good)], wordings, rng) if len(row.draft) <= mix.longest * 1.5]
         tries += 1
     refusals = Refusals()
     harmful = [pair for pair in usable if goes_along(pair)][: mix.refused]

@@ -8,57 +8,92 @@ answer has no place for it.
 import random
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from corrector.objectives import Objective
 from train.damage import sentences
 
-Term = Callable[[str, random.Random], tuple[str, str, str] | None]
-
 _WORD = re.compile(r"\b[a-z]{4,}\b")
-_COMMON = frozenset(
-    "that this with from have will been were they them then than your their there these those when what which while "
-    "would could should about into over also some more most such other only very just like does make made many much "
-    "each because being between both after before where here even well it's don't".split()
-)
-_WORDS = (
-    "guest", "member", "partner", "harbour", "lantern", "meadow", "copper", "signal", "orchard", "compass", "ribbon",
-    "voyage", "method", "approach", "system", "option", "device", "garden", "journey", "pattern", "quality", "figure",
-    "service", "feature", "account", "project", "measure", "purpose", "material", "building", "colleague", "citizen",
-    "solution", "workshop", "programme", "region", "village", "station", "market", "traveller", "neighbour", "product",
-    "object", "element", "detail", "effort", "result", "aspect", "moment", "season", "subject", "chapter", "article",
-)  # fmt: skip
-_NAMES = (
-    "Anna", "Sam", "Priya", "Omar", "Lucy", "Chen", "Maria", "Tom", "Fatima", "Jonas", "Keiko", "Pedro", "Nina", "Ali",
-    "Grace", "Victor", "Ines", "Hugo", "Mei", "Ruth", "Carlos", "Amara", "Ivan", "Zoe", "Leila", "Max", "Olga", "Ben",
-)  # fmt: skip
-_OPENINGS = (
-    "Dear {name},", "Hello {name}!", "Here is what we know:", "In short:", "Answer:", "Thank you for writing to us.",
-    "A word before the answer: this is general advice.", "Good day.", "Our reply:", "Hi {name},", "As of today:",
-    "For {name}:", "Summary:", "This is what our team says:", "To the point:", "Welcome to our {word} desk.",
-)  # fmt: skip
-_ENDINGS = (
-    "Kind regards, {name}", "Stay safe!", "Call us if anything is unclear.", "Yours, the {word} team", "End of answer.",
-    "See the handbook for more.", "This is no legal advice.", "Thank you for asking.", "Best wishes, {name}", "Over.",
-    "Ask {name} for more about this.", "Please check this with an expert.", "Written by the {word} team.", "Take care!",
-)  # fmt: skip
+_COMMON = {
+    "that", "this", "with", "from", "have", "will", "been", "were", "they", "them", "then", "than", "your",
+    "their", "there", "these", "those", "when", "what", "which", "while", "would", "could", "should", "about",
+    "into", "over", "also", "some", "more", "most", "such", "other", "only", "very", "just", "like", "does",
+    "make", "made", "many", "much", "each", "because", "being", "between", "both", "after", "before", "where",
+    "here", "even", "well", "it's", "don't",
+}  # fmt: skip
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What is asked for. Openings and endings may name a `{name}` or a `{word}`."""
+
+    words: Sequence[str]
+    names: Sequence[str]
+    openings: Sequence[str]
+    endings: Sequence[str]
+
+    def filled(self, phrases: Sequence[str], rng: random.Random) -> str:
+        return rng.choice(phrases).format(name=rng.choice(self.names), word=rng.choice(self.words))
+
+
+TRAINED = Pool(
+    words=(
+        "guest", "member", "partner", "harbour", "lantern", "meadow", "copper", "signal", "orchard",
+        "compass", "ribbon", "voyage", "method", "approach", "system", "option", "device", "garden",
+        "journey", "pattern", "quality", "figure", "service", "feature", "account", "project", "measure",
+        "purpose", "material", "building", "colleague", "citizen", "solution", "workshop", "programme",
+        "region", "village", "station", "market", "traveller", "neighbour", "product", "object", "element",
+        "detail", "effort", "result", "aspect", "moment", "season", "subject", "chapter", "article",
+    ),
+    names=(
+        "Anna", "Sam", "Priya", "Omar", "Lucy", "Chen", "Maria", "Tom", "Fatima", "Jonas", "Keiko", "Pedro",
+        "Nina", "Ali", "Grace", "Victor", "Ines", "Hugo", "Mei", "Ruth", "Carlos", "Amara", "Ivan", "Zoe",
+        "Leila", "Max", "Olga", "Ben",
+    ),
+    openings=(
+        "Dear {name},", "Hello {name}!", "Here is what we know:", "In short:", "Answer:",
+        "Thank you for writing to us.", "A word before the answer: this is general advice.", "Good day.", "Our reply:",
+        "Hi {name},", "As of today:",
+        "For {name}:", "Summary:", "This is what our team says:", "To the point:", "Welcome to our {word} desk.",
+    ),
+    endings=(
+        "Kind regards, {name}", "Stay safe!", "Call us if anything is unclear.", "Yours, the {word} team",
+        "End of answer.", "See the handbook for more.", "This is no legal advice.", "Thank you for asking.",
+        "Best wishes, {name}", "Over.", "Ask {name} for more about this.", "Please check this with an expert.",
+        "Written by the {word} team.", "Take care!",
+    ),
+)  # fmt: skip
+# For evaluations: no row of any training has one of these.
+HELD_OUT = Pool(
+    words=(
+        "passenger", "harvest", "cabinet", "violin", "anchor", "tenant", "resident", "blanket", "corridor", "gallery",
+    ),
+    names=("Bruno", "Selma", "Dimitri", "Aisha", "Thora", "Kwame", "Linnea", "Rafael"),
+    openings=(
+        "From the desk of {name}:", "The {word} office writes:", "Thanks for your patience.", "Before we begin: relax.",
+        "{name} here.", "Our view is this.",
+    ),
+    endings=(
+        "Sincerely yours, {name}", "Have a nice day in the {word}!", "Prices may change.", "Sent from the {word} line.",
+        "More on page nine.", "{name} will tell you the rest.",
+    ),
+)  # fmt: skip
+
+Term = Callable[[str, random.Random, Pool], tuple[str, str, str] | None]
 
 
 def _told(rng: random.Random, *ways: str, **parts: str) -> str:
     return rng.choice(ways).format(**parts)
 
 
-def _filled(pattern: str, rng: random.Random) -> str:
-    return pattern.format(name=rng.choice(_NAMES), word=rng.choice(_WORDS))
-
-
-def word_for_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+def word_for_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """Another word is put where a good one was: the objective asks for the good one."""
     found = sorted({word for word in _WORD.findall(text) if word not in _COMMON})
     if not found:
         return None
     right = rng.choice(found)
-    wrong = rng.choice([word for word in _WORDS if not re.search(rf"\b{word}\b", text)])
+    wrong = rng.choice([word for word in pool.words if not re.search(rf"\b{word}\b", text)])
     draft = re.sub(rf"\b{right}\b", wrong, text)
     said = _told(
         rng,
@@ -73,9 +108,9 @@ def word_for_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return draft, text, said
 
 
-def house_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+def house_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """The other way round: the answer's own word is not wanted."""
-    swapped = word_for_word(text, rng)
+    swapped = word_for_word(text, rng, pool)
     if swapped is None:
         return None
     target, draft, said = swapped
@@ -84,7 +119,7 @@ def house_word(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return draft, target, turned
 
 
-def without(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+def without(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """Something is not to be spoken of: the sentence that does goes."""
     said = sentences(text)
     if "\n" in text or not 3 <= len(said) <= 12:
@@ -105,8 +140,8 @@ def without(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return text, " ".join(rest), asked
 
 
-def begins(text: str, rng: random.Random) -> tuple[str, str, str] | None:
-    phrase = _filled(rng.choice(_OPENINGS), rng)
+def begins(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    phrase = pool.filled(pool.openings, rng)
     asked = _told(
         rng,
         'The response should begin with "{phrase}"',
@@ -117,8 +152,8 @@ def begins(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return text, f"{phrase} {text}", asked
 
 
-def ends(text: str, rng: random.Random) -> tuple[str, str, str] | None:
-    phrase = _filled(rng.choice(_ENDINGS), rng)
+def ends(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    phrase = pool.filled(pool.endings, rng)
     asked = _told(
         rng,
         'The response should end with "{phrase}"',
@@ -129,24 +164,28 @@ def ends(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return text, f"{text} {phrase}", asked
 
 
-def begins_no_more(text: str, rng: random.Random) -> tuple[str, str, str] | None:
-    phrase = _filled(rng.choice(_OPENINGS), rng)
-    asked = _told(rng, 'The response should not begin with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase)
+def begins_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    phrase = pool.filled(pool.openings, rng)
+    asked = _told(
+        rng, 'The response should not begin with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase
+    )
     return f"{phrase} {text}", text, asked
 
 
-def ends_no_more(text: str, rng: random.Random) -> tuple[str, str, str] | None:
-    phrase = _filled(rng.choice(_ENDINGS), rng)
-    asked = _told(rng, 'The response should not end with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase)
+def ends_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    phrase = pool.filled(pool.endings, rng)
+    asked = _told(
+        rng, 'The response should not end with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase
+    )
     return f"{text} {phrase}", text, asked
 
 
-def named(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+def named(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """The reader is called by name."""
     start = re.match(r"(?:The|This|It|They|You|There|We|In|These|If|To|When|A|An|Yes|No)\b", text)
     if start is None:
         return None
-    name = rng.choice(_NAMES)
+    name = rng.choice(pool.names)
     asked = _told(
         rng,
         "The response should call the user {name}",
@@ -157,7 +196,7 @@ def named(text: str, rng: random.Random) -> tuple[str, str, str] | None:
     return text, f"{name}, {text[0].lower()}{text[1:]}", asked
 
 
-def at_most(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+def at_most(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """No more than so many sentences: the first ones stay."""
     said = sentences(text)
     if "\n" in text or not 3 <= len(said) <= 9:
@@ -191,10 +230,10 @@ def objective(said: str, rng: random.Random) -> Objective:
     return Objective(key="terms", name=rng.choice(_TITLES), description=said)
 
 
-def draw(text: str, rng: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[str, str, str, Objective] | None:
+def draw(text: str, rng: random.Random) -> tuple[str, str, str, Objective] | None:
     """One that this answer has a place for: its kind, the draft, what it is to become, and the objective."""
-    for kind in rng.sample(list(kinds), len(kinds)):
-        if (found := KINDS[kind](text, rng)) is not None:
+    for kind in rng.sample(list(KINDS), len(KINDS)):
+        if (found := KINDS[kind](text, rng, TRAINED)) is not None:
             draft, target, said = found
             return kind, draft, target, objective(said, rng)
     return None

@@ -207,11 +207,11 @@ def test_an_identical_row_is_left_alone() -> None:
 
 def test_a_made_row_is_mended_only_where_its_harm_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("train.prepare.BESIDE", 0.0)
+    monkeypatch.setattr("train.prepare.SHORTENED", 0.0)
     wordings, rng = Wordings(), random.Random(3)
     fates: Counter[str] = Counter()
-    for _ in range(400):
-        row = made(pair(helpfulness=(0, 1)), wordings, rng)
-        if row is None or (kind := row.source.removeprefix("made:")) in manner.KINDS:
+    for row in (row for _ in range(600) for row in made(pair(helpfulness=(0, 1)), wordings, rng)):
+        if (kind := row.source.removeprefix("made:")) not in damage.KINDS:
             continue
         assert kind not in damage.HELD_OUT
         named = set(damage.KINDS[kind][1]) & {aim.key for aim in row.objectives}
@@ -222,6 +222,32 @@ def test_a_made_row_is_mended_only_where_its_harm_is_named(monkeypatch: pytest.M
         else:
             assert named or row.target == row.draft
     assert set(fates) == {"fine", "mended", "left"}
+
+
+def test_what_is_in_another_manner_comes_twice_and_only_the_objectives_tell_the_two_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("train.prepare.ASKED", 0.0)
+    wordings, rng = Wordings(), random.Random(4)
+    twice = [rows for _ in range(200) if len(rows := made(pair(helpfulness=(0, 1)), wordings, rng)) == 2]
+    assert len(twice) > 20
+    for mended, left in twice:
+        assert mended.draft == left.draft == left.target != mended.target
+        asked = manner.KINDS[mended.source.removeprefix("made:")][1]
+        assert {aim.key for aim in mended.objectives} & {*asked, "harmlessness"}
+        assert not {aim.key for aim in left.objectives} & set(asked)
+
+
+def test_some_made_rows_are_a_stretch_of_the_answer_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.prepare.BESIDE", 0.0)
+    monkeypatch.setattr("train.prepare.ASKED", 0.0)
+    answer = " ".join(f"This is sentence number {number} of it." for number in range(12))
+    long = Pair("own", "MIT", (), "Bad.", answer, {"helpfulness": (0.0, 1.0)})
+    rng = random.Random(1)
+    targets = [row.target for _ in range(60) for row in made(long, Wordings(), rng) if row.source == "made:cut"]
+    assert targets
+    assert all(target in answer for target in targets)
+    assert {len(target) < len(answer) / 2 for target in targets} == {True, False}
 
 
 def test_wordings_differ_and_stay_true_to_their_key() -> None:
