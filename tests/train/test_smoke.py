@@ -17,7 +17,7 @@ from train.prepare import Wordings
 from train.rows import Pair
 
 GOOD = (
-    "Boil the water in a kettle first. Then warm the pot with a little of it. Put in one spoon of leaves for each cup. "
+    "Boil the water in a kettle first. Then warm the pot with a little of it. In it go the leaves, one spoon a cup. "
     "Let it stand for {} minutes, and pour it through a strainer."
 )
 
