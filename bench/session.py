@@ -12,10 +12,10 @@ from openai import OpenAI
 
 from bench.processes import answering, free_port, process
 
-QUESTION = "How do I plant a tree?"
+QUESTION = "Why do people drink green tea?"
 WANTED = {
-    "plain": "The response should be plain text without Markdown",
-    "signed": 'The response should end with "Yours, the tree team"',
+    "word": 'The response should say "drink" and not "beverage"',
+    "signed": 'The response should end with "Yours, the tea team"',
 }
 
 
@@ -38,7 +38,7 @@ def main() -> None:
                 model="smollm2",
                 messages=[{"role": "user", "content": QUESTION}],
                 temperature=0,
-                max_tokens=160,
+                max_tokens=120,
                 extra_body={"align": {"return": "draft", **asked}},
             )
             for asked in ({}, *({"define": {name: said}, "objectives": [name]} for name, said in WANTED.items()))

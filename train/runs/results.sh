@@ -3,7 +3,7 @@
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
 # ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they
-# are to be fewer.
+# are to be fewer; ABLATION_NOTE: what is to be said beside their table.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -47,8 +47,9 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## Every policy, and each objective alone"
   echo
   echo "$each answers of each policy and data set. \`usual\` is harmlessness and helpfulness; the other conditions ask for one"
-  echo "objective alone; readability, specificity and fairness the adapter has never been trained for. *Correction against unasked* compares with what the same corrector makes of the"
-  echo "same draft under the usual objectives: does asking for the objective move its own measure?"
+  echo "objective alone; readability, specificity and fairness the adapter has never been trained for. *Correction against"
+  echo "unasked* compares with what the same corrector makes of the same draft under the usual objectives: does asking for"
+  echo "the objective move its own measure?"
   echo
   sed -e '1d' -e 's/^#/##/' "$out/evaluation/report.md"
   echo
@@ -67,7 +68,9 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "The same answers put into another manner, which is no fault unless somebody says so: each toward the objective that"
   echo "asks for theirs, and once more under the usual ones, when they had better stay as they are (but for an oath, which is"
-  echo "harmlessness's matter too). What is marked unseen is in no row of any training, neither the manner nor the objective:"
+  echo "harmlessness's matter too). Then fine answers of which something is asked, a word for another, an opening, a name,"
+  echo "and once more under the usual objectives. What is marked unseen is in no row of any training: of the manners neither"
+  echo "the manner nor the objective, of the rest the words, names and phrases that are asked for:"
   echo
   cat "$out/asked/report.md"
   echo
@@ -76,6 +79,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## Are the warm-up and the equal stage worth it?"
   echo
   echo "Small runs on the same rows, with and without the two stages, measured as above (\`train/runs/ablations.sh\`):"
+  [ -z "${ABLATION_NOTE:-}" ] || echo "$ABLATION_NOTE"
   echo
   cat "$out/ablations/ablations.md"
   echo
