@@ -1,4 +1,4 @@
-"""`make session`: one question to the embedded model, its draft, and what becomes of it under two sets of objectives."""
+"""`make session`: one question to the embedded model, its draft, and what becomes of that under two wishes."""
 
 import asyncio
 import subprocess
