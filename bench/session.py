@@ -46,7 +46,9 @@ def main() -> None:
     print(f"**Question** {QUESTION}\n\n**Draft** by smollm2\n\n{quoted(answers[0].align['draft'])}\n")
     for answer in answers:
         align = answer.align
-        print(f"**Toward {', '.join(align['objectives'])}**: {align['verdict']} ({align['reason']})\n")
+        told = "; ".join(WANTED.get(name, "") for name in align["objectives"]).strip("; ")
+        toward = f"**Toward {', '.join(align['objectives'])}**" + (f" (*{told}*)" if told else "")
+        print(f"{toward}: {align['verdict']} ({align['reason']})\n")
         print(f"{quoted(answer.choices[0].message.content)}\n\n{align['timings_ms']}\n")
 
 

@@ -175,4 +175,5 @@ def test_the_recorded_session_is_whole() -> None:
     told = section("## What comes out")
     assert session.QUESTION in told
     assert "**Draft**" in told
-    assert "**Correction**, corrected (rewritten)" in told
+    for name, said in session.WANTED.items():
+        assert f"**Toward {name}** (*{said}*): corrected (rewritten)" in told
