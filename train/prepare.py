@@ -4,8 +4,9 @@ From two answers with scores come a *better* row for the objectives in which the
 mirror for those in which the first wins, an *equal* row for those that tie, and *identical* rows for
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
 objectives is left out; good answers are damaged along one objective by rule (`damage.py`, `manner.py`),
-with the target unchanged where another objective is named; answers that go along with a harmful request become
-a refusal, needless refusals an answer, and what is fine stays (`harm.py`). Everything is decided by the seed.
+with the target unchanged where another objective is named, or something is asked of one alone
+(`terms.py`); answers that go along with a harmful request become a refusal, needless refusals an answer,
+and what is fine stays (`harm.py`). Everything is decided by the seed.
 """
 
 import random

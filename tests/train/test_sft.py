@@ -22,7 +22,7 @@ from corrector.supervisor import Supervisor
 from corrector.templates import Turn
 from tests.gateway.test_cli import METAALIGNER
 from train.encode import encode, prompt_ids
-from train.model import base
+from train.model import base, load
 from train.rows import Row, write
 from train.sft import Settings, run
 from wire.codec import dumps, loads
@@ -50,6 +50,13 @@ FEW: dict[str, Any] = {"batch": 2, "max_steps": 4, "save_every": 50, "rank": 4, 
 @pytest.fixture(scope="module")
 def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return base("smollm2-135m-instruct", tmp_path_factory.mktemp("base"))
+
+
+def test_a_base_ends_as_its_file_says(unpacked: Path) -> None:
+    """One that learns another end never stops when it is served."""
+    _, tokenizer = load(unpacked)
+    assert (tokenizer.eos_token, tokenizer.eos_token_id) == ("<|im_end|>", 2)
+    assert encode(tokenizer, ROWS[0], "chat")["input_ids"][-1] == 2
 
 
 @pytest.fixture(scope="module")
