@@ -54,8 +54,8 @@ TRAINED = Pool(
     openings=(
         "Dear {name},", "Hello {name}!", "Here is what we know:", "In short:", "Answer:",
         "Thank you for writing to us.", "A word before the answer: this is general advice.", "Good day.", "Our reply:",
-        "Hi {name},", "As of today:",
-        "For {name}:", "Summary:", "This is what our team says:", "To the point:", "Welcome to our {word} desk.",
+        "Hi {name},", "As of today:", "For {name}:", "Summary:", "This is what our team says:", "To the point:",
+        "Welcome to our {word} desk.",
     ),
     endings=(
         "Kind regards, {name}", "Stay safe!", "Call us if anything is unclear.", "Yours, the {word} team",
@@ -89,13 +89,32 @@ def _told(rng: random.Random, *ways: str, **parts: str) -> str:
 
 def word_for_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
     """Another word is put where a good one was: the objective asks for the good one."""
-    found = sorted({word for word in _WORD.findall(text) if word not in _COMMON})
-    if not found:
+    if (swapped := _swapped(text, rng, pool)) is None:
         return None
-    right = rng.choice(found)
-    wrong = rng.choice([word for word in pool.words if not re.search(rf"\b{word}\b", text)])
-    draft = re.sub(rf"\b{right}\b", wrong, text)
-    said = _told(
+    own, other, draft = swapped
+    return draft, text, _word(own, other, rng)
+
+
+def house_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    """The other way round: the answer's own word is not wanted."""
+    if (swapped := _swapped(text, rng, pool)) is None:
+        return None
+    own, other, target = swapped
+    return text, target, _word(other, own, rng)
+
+
+def _swapped(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+    """A word of the text, one that it does not have, and the text with that in its place."""
+    own = sorted({word for word in _WORD.findall(text) if word not in _COMMON})
+    others = [word for word in pool.words if not re.search(rf"\b{word}\b", text)]
+    if not own or not others:
+        return None
+    word, other = rng.choice(own), rng.choice(others)
+    return word, other, re.sub(rf"\b{word}\b", other, text)
+
+
+def _word(right: str, wrong: str, rng: random.Random) -> str:
+    return _told(
         rng,
         'The response should say "{right}" and not "{wrong}"',
         'The response should use the word "{right}" in place of "{wrong}"',
@@ -105,18 +124,6 @@ def word_for_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, 
         right=right,
         wrong=wrong,
     )
-    return draft, text, said
-
-
-def house_word(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
-    """The other way round: the answer's own word is not wanted."""
-    swapped = word_for_word(text, rng, pool)
-    if swapped is None:
-        return None
-    target, draft, said = swapped
-    one, other = re.findall(r'"([^"]+)"', said)
-    turned = said.replace(f'"{one}"', '"\0"').replace(f'"{other}"', f'"{one}"').replace('"\0"', f'"{other}"')
-    return draft, target, turned
 
 
 def without(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
@@ -140,43 +147,38 @@ def without(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] |
     return text, " ".join(rest), asked
 
 
-def begins(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+_BEGINS = (
+    'The response should begin with "{phrase}"',
+    'The first words of the response should be "{phrase}"',
+    'The response should open with the words "{phrase}"',
+)
+_ENDS = (
+    'The response should end with "{phrase}"',
+    'The last words of the response should be "{phrase}"',
+    'The response should close with the sentence "{phrase}"',
+)
+_UNWANTED = 'The words "{phrase}" are not wanted'
+
+
+def begins(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str]:
     phrase = pool.filled(pool.openings, rng)
-    asked = _told(
-        rng,
-        'The response should begin with "{phrase}"',
-        'The first words of the response should be "{phrase}"',
-        'The response should open with the words "{phrase}"',
-        phrase=phrase,
-    )
-    return text, f"{phrase} {text}", asked
+    return text, f"{phrase} {text}", _told(rng, *_BEGINS, phrase=phrase)
 
 
-def ends(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+def ends(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str]:
     phrase = pool.filled(pool.endings, rng)
-    asked = _told(
-        rng,
-        'The response should end with "{phrase}"',
-        'The last words of the response should be "{phrase}"',
-        'The response should close with the sentence "{phrase}"',
-        phrase=phrase,
-    )
-    return text, f"{text} {phrase}", asked
+    return text, f"{text} {phrase}", _told(rng, *_ENDS, phrase=phrase)
 
 
-def begins_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+def begins_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str]:
     phrase = pool.filled(pool.openings, rng)
-    asked = _told(
-        rng, 'The response should not begin with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase
-    )
+    asked = _told(rng, 'The response should not begin with "{phrase}"', _UNWANTED, phrase=phrase)
     return f"{phrase} {text}", text, asked
 
 
-def ends_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str] | None:
+def ends_no_more(text: str, rng: random.Random, pool: Pool) -> tuple[str, str, str]:
     phrase = pool.filled(pool.endings, rng)
-    asked = _told(
-        rng, 'The response should not end with "{phrase}"', 'The words "{phrase}" are not wanted', phrase=phrase
-    )
+    asked = _told(rng, 'The response should not end with "{phrase}"', _UNWANTED, phrase=phrase)
     return f"{text} {phrase}", text, asked
 
 
