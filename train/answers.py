@@ -3,11 +3,15 @@
 Knows one endpoint. Rows are those of `policy_answers`: `dataset, policy, query, golden, answer`, and a `licence`.
 """
 
+import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from train.harm import declines
+import yaml
+
+from train.harm import Refusals, declines
 from train.progress import in_order
 from train.readers import conversation
 from wire.codec import dumps, loads
@@ -33,6 +37,19 @@ def questions(
                 continue
             found.setdefault(query, {"dataset": source, "query": query, "golden": golden})
     return list(found.values())
+
+
+def requested(path: Path, refusals: Refusals) -> list[dict[str, Any]]:
+    """Requests such as `requests.yaml` has, as queries. What is harmful has a refusal for a golden answer."""
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    rng = random.Random(1)  # noqa: S311 - a choice of wording, not a secret
+    found = [{"dataset": "requests:harmless", "query": query, "golden": ""} for query in told["harmless"]]
+    for topic, queries in told["harmful"].items():
+        for query in queries:
+            drawn = (refusals.draw(query, rng) for _ in count())
+            golden = next(refusal for refusal in drawn if declines(refusal))
+            found.append({"dataset": f"requests:{topic}", "query": query, "golden": golden})
+    return found
 
 
 async def run(

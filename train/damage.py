@@ -91,6 +91,9 @@ _GRAMMAR = {
 }  # fmt: skip
 _START = r"(?:\A|(?<=[.!?])[ \t]+)(?=(?:The|This|It|They|You|There|We|In|These|If) [a-z])"
 
+_ITEM = re.compile(r"\A(?:[-*•]|\d+[.)])\s+")
+_ENDED = re.compile(r"[.!?:)\]\"'`*’”]\s*\Z")
+
 Kind = Callable[[str, random.Random], str | None]
 
 
@@ -225,6 +228,18 @@ def cut(text: str, rng: random.Random) -> str | None:
     return text + between + " ".join(begun[: rng.randint(2, len(begun))])
 
 
+def broken_off(text: str, rng: random.Random) -> tuple[str, str] | None:
+    """The text broken off within a sentence, as at a limit of tokens, and what of it was ended before."""
+    parts = _pieces(text)[: rng.choice((4, 8, 100))]
+    within = [number for number, part in enumerate(parts) if number and len(part.strip()) > 12]
+    if not within:
+        return None
+    number = rng.choice(within)
+    ended = "".join(parts[:number])
+    begun = parts[number][: rng.randint(2, len(parts[number].strip()) - 4)].rstrip(" .,:;!?)*\"'")
+    return (ended + begun, ended.rstrip()) if _ENDED.search(ended) and begun else None
+
+
 def jargon(text: str, rng: random.Random) -> str | None:
     def swap(match: re.Match[str]) -> str:
         word = match.group()
@@ -265,20 +280,19 @@ def cleaned(text: str) -> str:
 
     The text itself where it has neither.
     """
-    parts = _pieces(text.rstrip())
     kept: list[str] = []
     seen: set[str] = set()
-    for piece in parts:
-        said = " ".join(piece.split()).casefold()
-        if len(said) > 20 and said in seen:
-            continue
+    for piece in _pieces(text.rstrip()):
+        said = _ITEM.sub("", " ".join(piece.split())).casefold()
+        if len(said) <= 12 or said not in seen:
+            kept.append(piece)
         seen.add(said)
-        kept.append(piece)
-    if len(kept) > 1 and not re.search(r"[.!?:)\]\"'`*]\s*\Z", kept[-1]):
+    # Where the items of a list end without a stop, that the last one does is no sign of a limit.
+    if len(kept) > 1 and not _ENDED.search(kept[-1]) and _ENDED.search(kept[-2]):
         kept.pop()
     return "".join(kept).rstrip()
 
 
 def _pieces(text: str) -> list[str]:
-    """Sentences and lines with the white space after them; joined, they are the text."""
-    return re.findall(r".+?(?:(?<=[.!?])[ \t]+(?=[A-Z0-9\"'*])|\n+|\Z)", text, re.DOTALL)
+    """Sentences and lines with the white space after them; joined, they are the text. A list's numbers end none."""
+    return re.findall(r".+?(?:(?<=[^\s\d][.!?])[ \t]+(?=[A-Z0-9\"'*])|\n+|\Z)", text, re.DOTALL)

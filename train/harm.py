@@ -27,6 +27,7 @@ _DECLINES = re.compile(
     r"|not able|unable|not going to|wouldn'?t|don'?t (?:think|want|feel))|sorry|please don'?t|you shouldn'?t)\b",
     re.IGNORECASE,
 )
+_UNSURE = re.compile(r"\?\s*\Z|\b(?:understand|what you mean|don't know|don't have|have no|didn't|wasn't)\b")
 
 
 def declines(text: str) -> bool:
@@ -48,9 +49,9 @@ class Refusals:
         self._topics: Mapping[str, Mapping[str, Sequence[str]]] = told["topics"]
 
     def topic(self, query: str) -> str:
-        """The topic most of whose words the query has, or `other`."""
+        """The topic whose words make up most of the query, or `other`."""
         found = {
-            name: sum(bool(re.search(rf"\b{re.escape(word)}", query, re.IGNORECASE)) for word in topic["words"])
+            name: sum(len(w) for w in topic["words"] if re.search(rf"\b{re.escape(w)}", query, re.IGNORECASE))
             for name, topic in self._topics.items()
         }
         best = max(found, key=lambda name: found[name])
@@ -67,13 +68,16 @@ class Refusals:
         return f"{said[0].upper()}{said[1:]}"
 
 
-def goes_along(pair: Pair) -> bool:
-    """The worse answer complies where the better one declines: what it complies with is harmful.
+def goes_along(pair: Pair, refusals: Refusals) -> bool:
+    """The worse answer complies where the better one declines, and the question has words of a harmful topic.
 
-    A sentence that answers nothing, as of ParaDetox, is to be reworded, never refused.
+    Either sign alone misleads: answers decline as well what they have not understood or do not know. A sentence
+    that answers nothing, as of ParaDetox, is to be reworded, never refused.
     """
-    declines = refuses(pair.second) and not refuses(pair.first)
-    return "harmlessness" in pair.scores and bool(pair.context) and declines and len(pair.first) > 30
+    if "harmlessness" not in pair.scores or not pair.context or len(pair.first) <= 30 or refuses(pair.first):
+        return False
+    unsure = _UNSURE.search(pair.second.replace("’", "'"))
+    return not unsure and declines(pair.second) and refusals.topic(pair.context[-1].text) != "other"
 
 
 def answers_well(pair: Pair) -> bool:

@@ -5,8 +5,9 @@ mirror for those in which the first wins, an *equal* row for those that tie, and
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
 objectives is left out; good answers are damaged along one objective by rule (`damage.py`, `manner.py`),
 with the target unchanged where another objective is named, or something is asked of one alone
-(`terms.py`); answers that go along with a harmful request become a refusal, needless refusals an answer,
-and what is fine stays (`harm.py`). Everything is decided by the seed.
+(`terms.py`), or they break off within a sentence; a policy's own loops are taken out; answers that go along
+with a harmful request become a refusal, needless refusals an answer, and what is fine stays (`harm.py`).
+Everything is decided by the seed.
 """
 
 import random
@@ -15,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import yaml
@@ -30,6 +32,7 @@ TWICE = 0.55  # of those in another manner: both, mended where the objective is 
 SHORTENED = 0.65  # of made rows: of a few sentences of an answer
 ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
+ENDED = 0.25  # of answers that break off: how many do not
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
@@ -216,6 +219,24 @@ def kept(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     )
 
 
+def cleaned(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
+    """What a policy itself said twice, or did not end, under what it would be sent with as a rule."""
+    aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "repetition")),), rng)
+    return Row("better", "own:cleaned", pair.licence, pair.context, pair.first, pair.second, aims)
+
+
+def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
+    """A good answer that breaks off within a sentence, to end where the one before does; some do so already."""
+    found = damage.broken_off(pair.second.strip(), rng)
+    if found is None:
+        return None
+    draft, target = found
+    if rng.random() < ENDED:
+        draft = target
+    aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "fluency")),), rng)
+    return Row("better", "made:broken_off", pair.licence, pair.context, draft, target, aims)
+
+
 @dataclass(frozen=True)
 class Mix:
     """How many rows of what: of each source of pairs at most `per_source`, and of those that are made."""
@@ -227,6 +248,8 @@ class Mix:
     refused: int = 0
     answered: int = 0
     kept: int = 0
+    cleaned: int = 0
+    broken_off: int = 0
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
@@ -260,12 +283,19 @@ def compose(
         rows += [row for row in made(good[tries % len(good)], wordings, rng) if len(row.draft) <= mix.longest * 1.5]
         tries += 1
     refusals = Refusals()
-    harmful = [pair for pair in usable if goes_along(pair)][: mix.refused]
+    harmful = [pair for pair in usable if goes_along(pair, refusals)][: mix.refused]
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
     harmless = [pair for pair in usable if answers_well(pair)][: mix.answered]
     rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
-    fine = [pair for pair in good if not refuses(pair.second)][: mix.kept]
+    fine = [pair for pair in good if not refuses(pair.second)]
+    # Half of them, as far as there are so many, answer what only sounds as if it were harmful.
+    sounds = [pair for pair in fine if pair.context and refusals.topic(pair.context[-1].text) != "other"]
+    fine = [*sounds[: mix.kept // 2], *(pair for pair in fine if pair not in sounds)][: mix.kept]
     rows += [kept(pair, wordings, rng) for pair in fine]
+    own = [pair for pair in usable if pair.first != pair.second == damage.cleaned(pair.first)][: mix.cleaned]
+    rows += [cleaned(pair, wordings, rng) for pair in own]
+    broken = (broken_off(pair, wordings, rng) for pair in good)
+    rows += islice((row for row in broken if row is not None), mix.broken_off)
     rng.shuffle(rows)
     for row in rows:
         report.add(row)

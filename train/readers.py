@@ -18,6 +18,8 @@ from train.rows import Pair, numbered
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 IMHI_ASPECTS = ("correctness", "informative", "professional")
 NAMED = 5  # of the rows that share a reason, so many are named
+_CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
+_CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
 
@@ -155,6 +157,9 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:
             skipped.note("an answer is nothing but loops", path, number)
+            continue
+        if clean != answer.rstrip() and _CODE.search(answer):
+            skipped.note("code that repeats itself or has no end", path, number)
             continue
         scores = {"repetition": (0.0, 1.0), "helpfulness": (0.0, 1.0)} if clean != answer.rstrip() else {}
         context = conversation(row.get("query") or "")

@@ -12,8 +12,6 @@ from playwright.async_api import Page, expect
 from tests.console.conftest import KEY, Browse, Served, answered, send
 
 TEA = "How do I make tea?"
-# Questions to which the embedded corrector is known to change something; on another machine perhaps not to each.
-CHANGED = (None, "What should I pack for a picnic?", "How do I repair a puncture?", "What is a bicycle?")
 
 
 async def text(page: Page, selector: str) -> str:
@@ -32,12 +30,12 @@ async def without(page: Page, selector: str, left_out: str) -> str:
 
 
 async def corrected(page: Page) -> None:
-    """Asks until the corrector has changed something."""
-    for question in CHANGED:
-        await send(page, question)
-        if await page.locator("#progress").get_attribute("data-verdict") == "corrected":
-            return
-    raise AssertionError("the corrector changed none of the answers")
+    """Asks for what no draft has of itself, and the embedded corrector is known to add."""
+    await page.get_by_role("button", name="Write an objective").click()
+    await page.get_by_label("Its name").fill("signature")
+    await page.get_by_label("What it means").fill('The response should end with "Yours, the tea team"')
+    await send(page, TEA, tokens=48)
+    await expect(page.locator("#progress")).to_have_attribute("data-verdict", "corrected")
 
 
 async def test_a_first_visit_shows_a_draft_its_correction_and_the_difference_by_one_click(playground: Page) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from tests.conftest import Handler, Service, chat_reply
-from train import judges
+from train import controls, judges
 from train.cli import train
 from train.judges import Agreement, Labelled, Question, agreement, labelled, length_controlled, tally
 from train.judges.llm import LlmJudge
@@ -142,6 +142,22 @@ class TestReward:
         assert await judge.compare(ask(good, good)) == 0
         question = ask("Sure, take the key.", "Sorry, I can't help with that.", "harmlessness")
         assert await judge.compare(question) == 1
+
+    async def test_how_an_answer_ends_is_nothing_to_harmlessness(self) -> None:
+        from train.judges import reward
+
+        def safe(number: int) -> str:
+            return f"I would rather not tell you how to open door {number}. A locksmith can do that for its owner"
+
+        # The less harmful answers are those that break off: that must not be what is learnt.
+        given = [
+            Pair("own", "MIT", TEA, f"Sure, push door {n} in. Hurry.", safe(n), {"harmlessness": (0.0, 1.0)})
+            for n in range(60)
+        ]
+        judge = reward.fit(given)
+        assert await judge.compare(ask("Sure, push door 3 in. Hurry.", safe(3), "harmlessness")) == 1
+        whole = f"{safe(3)}. Ask the house's owner first. It costs little."
+        assert await judge.compare(ask(whole, f"{whole} It can also be that", "harmlessness")) == 0
 
     def test_saved_and_loaded_it_scores_the_same(self, tmp_path: Path) -> None:
         from train.judges import reward
@@ -277,6 +293,24 @@ class TestAgreement:
         assert sum(skipped.values()) == 3
 
 
+class TestControls:
+    async def test_a_judge_is_asked_about_twins_that_differ_in_one_fault(self) -> None:
+        good = [
+            Pair("own", "MIT", TEA, "x", f"Boil {n} cups of water. Then put in the leaves and wait. Pour it.", {})
+            for n in range(30)
+        ]
+        shorter = Fixed(lambda question: 1 if len(question.second) < len(question.first) else -1)
+        aims = {key: aim(key) for key in ("helpfulness", "harmlessness", "humour")}
+        told = await controls.report(shorter, good, aims, limit=20)
+        assert told.count("| helpfulness |") == told.count("| harmlessness |") == len(controls.WITHOUT)
+        assert "humour" not in told
+        assert "| harmlessness | insults | 20 | 1.00 | 0 |" in told
+        assert "| helpfulness | half a sentence at the end | 20 | 1.00 | 0 |" in told
+        assert "| harmlessness | insults | 20 | 0.00 | 20 |" in await controls.report(
+            Fixed(lambda question: 0), good, aims, limit=20
+        )
+
+
 class TestTally:
     def test_ties_count_half(self) -> None:
         told = tally([1, 0, 0, -1], [0] * 4)
@@ -328,6 +362,9 @@ class TestCommand:
         people, model = str(self.people(tmp_path / "p.jsonl")), str(tmp_path / "reward.npz")
         fitted = self.ran("reward", "--fit", people, "--save", model, "--on", people)
         assert "| p.jsonl | helpfulness | all | 40 | 0 | 1.000 (1.000 to 1.000) | agrees |" in fitted
+        assert "preferred to the same" not in fitted
+        controlled = self.ran("reward", "--load", model, "--on", people, "--controls", people, "--limit", "10")
+        assert "| harmlessness | a loop | 10 |" in controlled
         assert self.ran("reward", "--load", model, "--on", people) == fitted
         drawn = self.ran("reward", "--load", model, "--on", people, "--limit", "7").splitlines()[2:]
         assert sum(int(row.split("|")[4]) for row in drawn if row) == 7

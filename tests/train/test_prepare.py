@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corrector.templates import Turn
-from train import damage, manner, readers, scorer
+from tests.conftest import ROOT
+from train import answers, damage, manner, readers, scorer
 from train.harm import Refusals, declines, refuses
 from train.judges.measure import MeasureJudge
 from train.prepare import Mix, Wordings, compose, identical, made, reformulated
@@ -120,13 +121,17 @@ def test_imhi_as_the_release_writes_it(tmp_path: Path) -> None:
 def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path) -> None:
     row = {"policy": "small", "licence": "MIT", "query": "Tea?"}
     loop = "And then you pour the water over it. " * 4
-    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": text} for text in (f"{GOOD} {loop}And th", GOOD, "", loop)])
+    code = f"{GOOD}\n\n```\npour();\npour();\npour(); # and pour again\npour(); # and pour again\n```"
+    said = (f"{GOOD} {loop}And th", GOOD, "", loop, code)
+    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": text} for text in said])
     skipped = Skipped()
     looping, fine = readers.answers(path, skipped)
     assert looping.second == f"{GOOD} And then you pour the water over it."
     assert set(looping.scores) == {"repetition", "helpfulness"}
     assert (fine.first, fine.second, fine.scores) == (GOOD, GOOD, {})
-    assert skipped == {"an answer is empty": 1, "an answer is nothing but loops": 1}
+    assert skipped == {
+        "an answer is empty": 1, "an answer is nothing but loops": 1, "code that repeats itself or has no end": 1
+    }  # fmt: skip
 
 
 def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_declines_too(tmp_path: Path) -> None:
@@ -143,6 +148,31 @@ def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_d
     assert rows[0].target != harmful.second, "no data's words are learnt, but those written for this project"
 
 
+@pytest.mark.parametrize(
+    ("question", "worse", "better"),
+    [
+        ("How do I rob him?", "Wait until he is asleep, then come in.", "Sorry, what do you mean?"),
+        ("How do I rob him?", "Wait until he is asleep, then come in.", "I'm sorry, I don't know who he is."),
+        ("How do I rob him?", "I can't tell you, and you should not do it.", "I won't help with that."),
+        ("Who won the match?", "It was the team from the north, two to one.", "I'm sorry, I can't say."),
+    ],
+)
+def test_neither_a_refusal_nor_a_topic_alone_makes_an_answer_harmful(question: str, worse: str, better: str) -> None:
+    one = Pair("own", "MIT", (Turn("user", question),), worse, better, {"harmlessness": (0.0, 1.0)})
+    assert compose([one], Mix(refused=1), Wordings(), 1, Skipped())[0] == []
+
+
+def test_every_request_is_of_its_topic_and_has_a_golden_refusal_where_it_is_harmful() -> None:
+    refusals = Refusals()
+    asked = answers.requested(ROOT / "train/requests.yaml", refusals)
+    assert len({one["query"] for one in asked}) == len(asked)
+    for one in asked:
+        _, _, topic = one["dataset"].partition(":")
+        assert declines(one["golden"]) == (topic != "harmless")
+        if topic != "harmless":
+            assert refusals.topic(readers.conversation(one["query"])[-1].text) == topic
+
+
 def test_a_sentence_that_answers_nothing_is_never_refused() -> None:
     rude = Pair("paradetox", "CC0", (), "i wish i could sing like him , but to hell with that .",
                 "I wish I could sing like him, but I can't.", {"harmlessness": (0.0, 1.0)})  # fmt: skip
@@ -156,6 +186,47 @@ def test_what_is_fine_stays_under_the_usual_objectives() -> None:
     assert [(row.source, row.draft, row.target) for row in rows] == [("harm:kept", GOOD, GOOD)]
     assert {aim.key for aim in rows[0].objectives} == {"harmlessness", "helpfulness"}
     assert report.rows == {"better harm:kept": 1}
+
+
+def test_half_of_what_is_kept_only_sounds_harmful_where_there_is_so_much() -> None:
+    plain = [Pair("own", "MIT", (Turn("user", f"Tea number {n}?"),), "x", f"{GOOD} Cup {n}.", {}) for n in range(6)]
+    sounds = [Pair("own", "MIT", (Turn("user", f"What kills {n} weeds?"),), "x", f"{GOOD} {n}.", {}) for n in range(4)]
+    for wanted, found in ((4, 2), (10, 4)):
+        rows, _ = compose([*plain, *sounds], Mix(kept=wanted), Wordings(), 1, Skipped())
+        assert len(rows) == wanted
+        assert sum("kill" in row.context[0].text for row in rows) == found
+
+
+def test_what_a_policy_said_twice_is_mended_under_the_usual_objectives_too() -> None:
+    loop = "And then you pour the water over it."
+    own = Pair("own", "MIT", (Turn("user", "Tea?"),), f"{GOOD} {loop} {loop} And th", f"{GOOD} {loop}", {})
+    rows, report = compose([own, pair(helpfulness=(0, 1))], Mix({"*": 0}, cleaned=9), Wordings(), 3, Skipped())
+    assert [(row.draft, row.target) for row in rows] == [(own.first, own.second)]
+    assert report.rows == {"better own:cleaned": 1}
+    asked = {
+        frozenset(aim.key for aim in compose([own], Mix(cleaned=1), Wordings(), seed, Skipped())[0][0].objectives)
+        for seed in range(30)
+    }
+    assert asked == {frozenset({"harmlessness", "helpfulness"}), frozenset({"helpfulness"}), frozenset({"repetition"})}
+
+
+@given(st.integers(0, 10_000))
+def test_an_answer_that_breaks_off_ends_where_the_sentence_before_did(seed: int) -> None:
+    found = damage.broken_off(GOOD, random.Random(seed))
+    assert found is not None
+    draft, ended = found
+    assert GOOD.startswith(draft)
+    assert draft.startswith(ended)
+    assert ended.endswith(".")
+    assert not draft.endswith(".")
+    assert damage.broken_off("One sentence only.", random.Random(seed)) is None
+
+
+def test_answers_that_break_off_are_ended_and_those_that_do_not_are_left() -> None:
+    rows, _ = compose([pair()] * 40, Mix(broken_off=30), Wordings(), 1, Skipped())
+    assert len(rows) == 30
+    assert {row.target.endswith(".") for row in rows} == {True}
+    assert 0 < sum(row.draft == row.target for row in rows) < 15
 
 
 async def test_a_scorer_says_what_the_data_does_not() -> None:
@@ -311,6 +382,10 @@ def test_cleaned_is_said_once_and_to_the_end() -> None:
     assert damage.cleaned(f"{GOOD} Wait for four minutes and pour. Then you") == GOOD
     assert damage.cleaned("- one thing to do\n- another thing to do\n- one thing to do\n") == (
         "- one thing to do\n- another thing to do"
+    ), "a list may end without a stop"
+    numbered = "Do this:\n\n1. **Boil** it.\n2. **Pour** it over them.\n3. **Pour** it over them.\n4. **Drink** it."
+    assert damage.cleaned(numbered) == numbered.replace("3. **Pour** it over them.\n", ""), (
+        "the same item under another number"
     )
     assert damage.cleaned("no end") == "no end", "there is nothing else to keep"
 
@@ -327,9 +402,8 @@ def test_of_several_objectives_one_is_left_out_now_and_then() -> None:
 
 def test_what_goes_along_with_harm_is_refused_and_what_needs_no_refusal_is_answered() -> None:
     asked = (Turn("user", "How do I steal a bicycle?"),)
-    harmful = Pair(
-        "own", "MIT", asked, "Take a strong cutter and go at night.", "You can't do that.", {"harmlessness": (0, 1)}
-    )
+    goes_along = "Take a strong cutter and go at night."
+    harmful = Pair("own", "MIT", asked, goes_along, "I won't help you steal it.", {"harmlessness": (0, 1)})
     useful = Pair("own", "MIT", (Turn("user", "Tea?"),), "No.", GOOD, {"helpfulness": (0, 1)})
     rows, _ = compose([harmful, useful], Mix(refused=5, answered=5), Wordings(), 1, Skipped())
     refused, answered = sorted(rows, key=lambda row: row.source, reverse=True)

@@ -23,6 +23,8 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 @click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
 @click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
 @click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
+@click.option("--cleaned", default=0, show_default=True, help="A policy's own answers, said once and to an end.")
+@click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
 @click.option(
     "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
 )
@@ -41,6 +43,8 @@ def prepare(
     refused: int,
     answered: int,
     kept: int,
+    cleaned: int,
+    broken_off: int,
     scorers: tuple[str, ...],
     objectives: Path,
     longest: int,
@@ -68,7 +72,9 @@ def prepare(
         if not name or not count.isdigit():
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
-    mix = Mix(per_source, made, identical, made_from, refused, answered, kept, longest, longest_context)
+    mix = Mix(
+        per_source, made, identical, made_from, refused, answered, kept, cleaned, broken_off, longest, longest_context
+    )
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, rows)
@@ -115,16 +121,23 @@ def answers(
     in_flight: int,
     seed: int,
 ) -> None:
-    """A policy's own answers to QUERIES (pairs or policy answers), to train on or to evaluate with."""
+    """A policy's own answers to QUERIES, to train on or to evaluate with.
+
+    QUERIES are pairs or policy answers, or requests as those in train/requests.yaml.
+    """
     import random
 
     from rich.progress import Progress
 
     from corrector.running import served
     from train import answers as asked
+    from train.harm import Refusals
     from train.rows import lines
 
-    todo = asked.questions(lines(queries), longest, sources, declined=declined)
+    if queries.suffix == ".yaml":
+        todo = asked.requested(queries, Refusals())
+    else:
+        todo = asked.questions(lines(queries), longest, sources, declined=declined)
     random.Random(seed).shuffle(todo)  # noqa: S311 - a sample, not a secret
     todo = todo[:limit]
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -163,6 +163,9 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 @click.option("--api-key-env", help="llm: the environment variable that holds the key.")
 @click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
 @click.option("--limit", type=int, help="Questions of each file, drawn by the seed.")
+@click.option(
+    "--controls", type=FILE, help="Pairs: their good answers, with and without a fault that is put in by rule."
+)
 @click.option("--in-flight", default=16, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | None, seed: int, **given: Any) -> None:
@@ -171,6 +174,7 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
     from train.readers import Skipped, normalised
 
     limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
+    pairs = given.pop("controls")
     skipped = Skipped()
     if fit is not None and kind == "reward":
         from train.judges import reward
@@ -186,9 +190,25 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
         file.name: judges.sample(judges.labelled(file, known_aims(objectives), skipped, seed), limit, seed)
         for file in files
     }
-    click.echo(asyncio.run(judges.report(built, asked, in_flight, seed)))
+    click.echo(asyncio.run(_reported(built, asked, pairs, known_aims(objectives), limit, in_flight, seed)))
     for reason, count in sorted(skipped.items()):
         click.echo(f"not used: {count} x {reason}", err=True)
+
+
+async def _reported(
+    judge: Any, asked: dict[str, Any], pairs: Path | None, aims: Any, limit: int | None, in_flight: int, seed: int
+) -> str:
+    from train import controls, judges
+    from train.readers import Skipped, normalised
+
+    try:
+        told = await judges.report(judge, asked, in_flight, seed)
+        if pairs is not None:
+            good = list(normalised(pairs, Skipped()))
+            told += "\n" + await controls.report(judge, good, aims, limit or 200, in_flight, seed)
+    finally:
+        await judge.aclose()
+    return told
 
 
 @click.command()

@@ -253,24 +253,21 @@ def row(objective: str, judge: str, counted: Tally, people: Agreement | None) ->
 
 
 async def report(judge: Judge, asked: Mapping[str, Sequence[Labelled]], in_flight: int = 16, seed: int = 1) -> str:
-    """A Markdown table: by file, how far the judge agrees with people. Closes the judge."""
+    """A Markdown table: by file, how far the judge agrees with people."""
     rows = [
         "| file | objective | source | n | ties | agrees with people, 95% | |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    try:
-        for file, some in asked.items():
-            told = await agreement(judge, some, in_flight, seed)
-            for one in told:
-                low, high = one.interval
-                rows.append(
-                    f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
-                    f"| {one.right:.3f} ({low:.3f} to {high:.3f}) | {one.verdict} |"
-                )
-            if not told:
-                rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
-    finally:
-        await judge.aclose()
+    for file, some in asked.items():
+        told = await agreement(judge, some, in_flight, seed)
+        for one in told:
+            low, high = one.interval
+            rows.append(
+                f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
+                f"| {one.right:.3f} ({low:.3f} to {high:.3f}) | {one.verdict} |"
+            )
+        if not told:
+            rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
     return "\n".join(rows) + "\n"
 
 
