@@ -47,7 +47,8 @@ def whole(
         return fault
     if finish_reason == "length":
         return "cut_off"
-    if len(correction) < len(draft) * options.min_ratio and len(draft) - len(correction) > slack / 2:
+    there = _said_once(draft)
+    if len(correction) < there * options.min_ratio and there - len(correction) > slack / 2:
         return "too_short"
     ours, theirs = script(correction), script(draft)
     if ours and theirs and ours != theirs:
@@ -67,6 +68,12 @@ def loops(text: str) -> bool:
             return True
     counts = Counter(map(str.strip, _SENTENCE.findall(text)))
     return max(counts.values(), default=0) >= 3
+
+
+def _said_once(text: str) -> int:
+    """Characters, without those of sentences that stand there already: to leave these out makes nothing too short."""
+    counts = Counter(map(str.strip, _SENTENCE.findall(text)))
+    return len(text) - sum(len(sentence) * (times - 1) for sentence, times in counts.items())
 
 
 def script(text: str) -> str | None:

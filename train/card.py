@@ -64,6 +64,7 @@ def card(name: str, adapter: Path, reports: Iterable[Path]) -> str:
         _data(told["data"]) if told else "Not on record.",
         "## Settings",
         _settings(told) if told else "Not on record.",
+        *_blend(adapter),
         "## Cost",
         _cost(done) if done else "Not on record.",
         "## Results",
@@ -90,6 +91,13 @@ def _settings(told: dict[str, Any]) -> str:
         shown = ", ".join(str(one) for one in value) if isinstance(value, list) else value
         lines.append(f"| {name} | {shown} |")
     return "\n".join(lines)
+
+
+def _blend(adapter: Path) -> list[str]:
+    if not (adapter / "blend.json").is_file():
+        return []
+    told = json.loads((adapter / "blend.json").read_text(encoding="utf-8"))
+    return [f"Of these weights {told['share']:g} are of the run's {told['after']}, the rest is {told['before']}."]
 
 
 def _cost(done: Sequence[Stage]) -> str:

@@ -4,6 +4,7 @@ And back from GGUF, so that an adapter that is served can be trained further.
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,24 @@ def merged(base: Path, adapter: Path, out: Path) -> None:
     whole: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     whole.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def blended(before: Path, after: Path, share: float, out: Path) -> None:
+    """An adapter's folder between two others: `share` of `after`, which went on from `before`, weight by weight.
+
+    What was learnt last is taken in part, so that less of what was known is lost (WiSE-FT, Wortsman et al. 2022,
+    arXiv 2109.01903; there for whole models). Raises `ValueError` for adapters of different forms.
+    """
+    from safetensors.numpy import load_file, save_file
+
+    old, new = (load_file(folder / "adapter_model.safetensors") for folder in (before, after))
+    if {name: old[name].shape for name in old} != {name: new[name].shape for name in new}:
+        raise ValueError(f"{before} and {after} do not adapt the same layers at the same rank")
+    out.mkdir(parents=True, exist_ok=True)
+    weights = {name: ((1 - share) * old[name] + share * new[name]).astype(new[name].dtype) for name in new}
+    save_file(weights, out / "adapter_model.safetensors")
+    shutil.copy(after / "adapter_config.json", out)
+    (out / "blend.json").write_text(json.dumps({"before": before.name, "after": after.name, "share": share}))
 
 
 def gguf_lora(base: Path, adapter: Path, out: Path) -> None:

@@ -63,3 +63,10 @@ def test_a_fault_that_more_text_cannot_mend_shows_early() -> None:
 )
 def test_loops(text: str, looping: bool) -> None:
     assert gate.loops(text) is looping
+
+
+def test_what_the_draft_says_again_may_be_left_out() -> None:
+    options, looping = GateOptions(min_ratio=0.6), f"{DRAFT} {SENTENCE * 20}"
+    assert len(DRAFT) < 0.6 * len(looping)
+    assert gate.whole(looping, DRAFT, "stop", options) is None
+    assert gate.whole(looping, DRAFT[:150], "stop", options) == "too_short"

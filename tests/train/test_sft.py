@@ -250,6 +250,32 @@ def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path
     assert json.loads((tmp_path / "run.json").read_text())["start"] == "3-better"
 
 
+def test_two_adapters_are_blended_weight_by_weight(trained: Path, unpacked: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    from train.export import blended
+
+    weights = load_file(trained / "adapter_model.safetensors")
+    zero = tmp_path / "zero"
+    zero.mkdir()
+    save_file({name: tensor * 0 for name, tensor in weights.items()}, zero / "adapter_model.safetensors")
+    blended(zero, trained, 0.25, tmp_path / "quarter")
+    told = load_file(tmp_path / "quarter/adapter_model.safetensors")
+    assert all((told[name] == 0.25 * tensor).all() for name, tensor in weights.items())
+    save_file({"a": weights[next(iter(weights))]}, zero / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match="same layers at the same rank"):
+        blended(zero, trained, 0.25, tmp_path / "none")
+
+    command = [METAALIGNER, "train", "export", str(trained), "--model", str(unpacked), "--work", str(tmp_path / "work")]
+    out = tmp_path / "a.gguf"
+    ran = subprocess.run(
+        [*command, "--gguf", str(out), "--blend", str(tmp_path / "quarter"), "--share", "0.6"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert "0.6 are of the run's" in out.with_suffix(".md").read_text()
+
+
 def test_several_processes_train_together(unpacked: Path, rows: Path, tmp_path: Path) -> None:
     """Launched by torchrun, on two CPUs: every step is logged once, and one adapter comes out."""
     command = [

@@ -1,10 +1,12 @@
 """`evaluate`, `judge` and `blind`: what a corrector is worth, and how far the judge is to be trusted."""
 
 import asyncio
+import contextlib
 import dataclasses
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
@@ -158,8 +160,8 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 @click.option("--fit", type=FILE, help="reward: train on these pairs first.")
 @click.option("--save", type=PATH, help="reward: keep what was fitted.")
 @click.option("--load", "path", type=FILE, help="reward: one that was fitted before.")
-@click.option("--base-url", help="llm: of an OpenAI-compatible service.")
-@click.option("--model", help="llm: its name there.")
+@click.option("--base-url", help="llm: of an OpenAI-compatible service. Without, the model runs on an engine of ours.")
+@click.option("--model", help="llm: its name there, or for an engine of ours a packaged name or GGUF.")
 @click.option("--api-key-env", help="llm: the environment variable that holds the key.")
 @click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
 @click.option("--limit", type=int, help="Questions of each file, drawn by the seed.")
@@ -170,45 +172,56 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 @click.option("--seed", default=1, show_default=True)
 def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | None, seed: int, **given: Any) -> None:
     """How far a judge of this KIND agrees with people, by file and objective."""
-    from train import judges
+    from train import controls, judges
     from train.readers import Skipped, normalised
 
     limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
     pairs = given.pop("controls")
     skipped = Skipped()
+    ours = given["model"] if kind == "llm" and given["base_url"] is None else None
+    built: judges.Judge | None = None
     if fit is not None and kind == "reward":
         from train.judges import reward
 
-        built: judges.Judge = reward.fit(normalised(fit, skipped), seed)
+        built = reward.fit(normalised(fit, skipped), seed)
         if save is not None:
-            cast(reward.RewardJudge, built).save(save)
+            built.save(save)
     else:
         if fit is not None or save is not None:
             raise click.UsageError("--fit and --save are for the kind reward, together")
-        built = judge_of(kind, **given)
+        built = None if ours else judge_of(kind, **given)
     asked = {
         file.name: judges.sample(judges.labelled(file, known_aims(objectives), skipped, seed), limit, seed)
         for file in files
     }
-    click.echo(asyncio.run(_reported(built, asked, pairs, known_aims(objectives), limit, in_flight, seed)))
+
+    async def report() -> str:
+        async with _judging(built, ours) as judge:
+            told = await judges.report(judge, asked, in_flight, seed)
+            if pairs is not None:
+                good = list(normalised(pairs, Skipped()))
+                told += "\n" + await controls.report(judge, good, known_aims(objectives), limit or 200, in_flight, seed)
+            return told
+
+    click.echo(asyncio.run(report()))
     for reason, count in sorted(skipped.items()):
         click.echo(f"not used: {count} x {reason}", err=True)
 
 
-async def _reported(
-    judge: Any, asked: dict[str, Any], pairs: Path | None, aims: Any, limit: int | None, in_flight: int, seed: int
-) -> str:
-    from train import controls, judges
-    from train.readers import Skipped, normalised
+@contextlib.asynccontextmanager
+async def _judging(built: Any, model: str | None) -> AsyncIterator[Any]:
+    """The judge that is built, or a language model as one, on an engine that runs as long as it is asked."""
+    if model is not None:
+        from corrector.running import served
+        from train.judges.llm import LlmJudge
 
+        async with served("the judge", engine_of(model, None, None), say) as endpoint:
+            yield LlmJudge(endpoint, model)
+        return
     try:
-        told = await judges.report(judge, asked, in_flight, seed)
-        if pairs is not None:
-            good = list(normalised(pairs, Skipped()))
-            told += "\n" + await controls.report(judge, good, aims, limit or 200, in_flight, seed)
+        yield built
     finally:
-        await judge.aclose()
-    return told
+        await built.aclose()
 
 
 @click.command()

@@ -38,21 +38,29 @@ def sft(rows: Path, out: Path, model: str, work: Path, start: Path | None, **opt
     if dry:
         click.echo(_estimate(rows, options, devices, tflops))
         return
-    from train.export import from_gguf
     from train.model import base
     from train.sft import Settings, run, together
 
     with together().main_process_first():
         folder = base(model, work)
-        if start is not None and start.is_file():
-            unpacked = out / start.stem
-            if not unpacked.exists():
-                try:
-                    from_gguf(folder, start, unpacked)
-                except ValueError as error:
-                    raise click.UsageError(f"--from {start}: {error}") from None
-            start = unpacked
+        if start is not None:
+            start = _unpacked(folder, start, out, "--from")
     click.echo(f"trained: {run(folder, rows, out, Settings(**options), start)}")
+
+
+def _unpacked(base: Path, adapter: Path, out: Path, option: str) -> Path:
+    """The folder of an adapter that is one already, or GGUF."""
+    from train.export import from_gguf
+
+    if not adapter.is_file():
+        return adapter
+    unpacked = out / adapter.stem
+    if not unpacked.exists():
+        try:
+            from_gguf(base, adapter, unpacked)
+        except ValueError as error:
+            raise click.UsageError(f"{option} {adapter}: {error}") from None
+    return unpacked
 
 
 def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) -> str:
@@ -71,11 +79,28 @@ def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) 
 @click.argument("adapter", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--gguf", type=PATH, help="The adapter as GGUF, for llama.cpp.")
 @click.option("--merged", type=PATH, help="Base and adapter as one model, for vLLM and transformers.")
+@click.option(
+    "--blend", type=click.Path(path_type=Path, exists=True), help="The adapter it went on from: to lose less of that."
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="With --blend: how much of ADAPTER, from 0 to 1.",
+)
 @click.option("--report", "reports", multiple=True, type=FILE, help="Of `train evaluate`: results for the card.")
 @MODEL
 @WORK
 def export(
-    adapter: Path, gguf: Path | None, merged: Path | None, reports: tuple[Path, ...], model: str, work: Path
+    adapter: Path,
+    gguf: Path | None,
+    merged: Path | None,
+    blend: Path | None,
+    share: float,
+    reports: tuple[Path, ...],
+    model: str,
+    work: Path,
 ) -> None:
     """A trained ADAPTER as what engines load, with a model card beside it."""
     from train import export as exports
@@ -85,6 +110,13 @@ def export(
     if gguf is None and merged is None:
         raise click.UsageError("say where to: --gguf FILE, --merged FOLDER, or both")
     folder = base(model, work)
+    if blend is not None:
+        between = adapter.parent / f"{adapter.name}-{share:g}"
+        try:
+            exports.blended(_unpacked(folder, blend, adapter.parent, "--blend"), adapter, share, between)
+        except ValueError as error:
+            raise click.UsageError(f"--blend {blend}: {error}") from None
+        adapter = between
     if gguf is not None:
         gguf.parent.mkdir(parents=True, exist_ok=True)
         exports.gguf_lora(folder, adapter, gguf)

@@ -10,6 +10,14 @@ metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
 judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
   --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
+[ -s "$out/judges.md" ] || {
+  $metaaligner train judge reward --load "$out/reward.npz" --on "$data/pairs/eval.jsonl.gz" \
+    --on "$data/judge_eval/hhh_alignment.jsonl.gz" --controls "$data/pairs/eval.jsonl.gz"
+  echo "The embedded model itself as a judge, ${JUDGED:-40} questions, each in both orders:"
+  echo
+  $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
+    --limit "${JUDGED:-40}" --in-flight 4
+} > "$out/judges.md"
 $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
@@ -37,6 +45,12 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Run with \`OWN=$own EACH=$each CASES=$cases"
   echo "ALONE='${ALONE:-all six}' ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
+  echo
+  echo "## How far the judges are to be trusted"
+  echo
+  cat train/runs/results-judges.md
+  echo
+  cat "$out/judges.md"
   echo
   cat train/runs/results-read.md
   echo
