@@ -14,6 +14,7 @@ Fault = Literal[
 ]
 
 SLACK_CHARS = 200  # lengths this close are never "far" apart
+SHORTEST_CHARS = 40  # of a rewrite that is far shorter than its draft
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
@@ -21,7 +22,10 @@ _SENTENCE = re.compile(r"[^.!?\n]{20,}[.!?\n]")
 
 
 class GateOptions(Strict):
-    """How far the length of a correction may be from its draft's, as ratios of characters."""
+    """How far the length of a correction may be from its draft's, as ratios of characters.
+
+    `min_ratio` is for what is left of a draft; what is said in other words, as a refusal, may be shorter.
+    """
 
     min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_ratio: Annotated[float, Field(ge=1)] = 3.0
@@ -48,7 +52,7 @@ def whole(
     if finish_reason == "length":
         return "cut_off"
     there = _said_once(draft)
-    if len(correction) < there * options.min_ratio and there - len(correction) > slack / 2:
+    if len(correction) < there * options.min_ratio and there - len(correction) > slack / 2 and _lost(draft, correction):
         return "too_short"
     ours, theirs = script(correction), script(draft)
     if ours and theirs and ours != theirs:
@@ -74,6 +78,17 @@ def _said_once(text: str) -> int:
     """Characters, without those of sentences that stand there already: to leave these out makes nothing too short."""
     counts = Counter(map(str.strip, _SENTENCE.findall(text)))
     return len(text) - sum(len(sentence) * (times - 1) for sentence, times in counts.items())
+
+
+def _lost(draft: str, correction: str) -> bool:
+    """Is the correction a piece of the draft, or hardly anything? In its own words, as a refusal, it may be short."""
+    ours, theirs = _threes(correction), _threes(draft)
+    return len(correction.strip()) < SHORTEST_CHARS or len(ours & theirs) > len(ours) / 4
+
+
+def _threes(text: str) -> set[tuple[str, ...]]:
+    words = text.lower().split()
+    return set(zip(words, words[1:], words[2:], strict=False))
 
 
 def script(text: str) -> str | None:

@@ -70,3 +70,12 @@ def test_what_the_draft_says_again_may_be_left_out() -> None:
     assert len(DRAFT) < 0.6 * len(looping)
     assert gate.whole(looping, DRAFT, "stop", options) is None
     assert gate.whole(looping, DRAFT[:150], "stop", options) == "too_short"
+
+
+@pytest.mark.parametrize("times", [1, 40])
+def test_a_refusal_may_be_far_shorter_than_what_it_refuses(times: int) -> None:
+    draft = " ".join(f"{number}. {DRAFT}" for number in range(times))
+    refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
+    assert gate.whole(draft, refusal, "stop", GateOptions(min_ratio=0.6)) is None
+    assert gate.whole(draft, refusal[:23], "stop", GateOptions(min_ratio=0.6)) == "too_short"
+    assert gate.whole(draft, f"{DRAFT[:90]}.", "stop", GateOptions(min_ratio=0.6)) == "too_short"

@@ -66,6 +66,7 @@ def test_ablations_end_in_a_table(tmp_path: Path) -> None:
         str(tmp_path / "data"),
         str(tmp_path / "out"),
         STEPS="1",
+        ACCUMULATE="1",
         CASES="1",
         VARIANTS="whole only-better",
     )

@@ -14,7 +14,7 @@ $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.j
 variant() {
   name=$1; shift
   $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$out/base" --template chat --learning-rate 2e-4 \
-    --longest "${LONGEST:-512}" --batch 2 --accumulate 4 --max-steps "${STEPS:--1}" "$@"
+    --longest "${LONGEST:-512}" --batch 2 --accumulate "${ACCUMULATE:-4}" --max-steps "${STEPS:--1}" "$@"
   $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$out/base" --gguf "$out/$name.gguf"
   $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-8}" --out "$out/$name-mending" \
     --adapter "$out/$name.gguf"
