@@ -15,6 +15,7 @@ Fault = Literal[
 
 SLACK_CHARS = 200  # lengths this close are never "far" apart
 SHORTEST_CHARS = 40  # of a rewrite that is far shorter than its draft
+PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
@@ -51,8 +52,7 @@ def whole(
         return fault
     if finish_reason == "length":
         return "cut_off"
-    there = _said_once(draft)
-    if len(correction) < there * options.min_ratio and there - len(correction) > slack / 2 and _lost(draft, correction):
+    if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"
     ours, theirs = script(correction), script(draft)
     if ours and theirs and ours != theirs:
@@ -70,25 +70,29 @@ def loops(text: str) -> bool:
         span = period * times
         if len(words) >= span and words[period - span :] == words[-span:-period]:
             return True
-    counts = Counter(map(str.strip, _SENTENCE.findall(text)))
-    return max(counts.values(), default=0) >= 3
+    return max(_sentences(text).values(), default=0) >= 3
 
 
-def _said_once(text: str) -> int:
-    """Characters, without those of sentences that stand there already: to leave these out makes nothing too short."""
-    counts = Counter(map(str.strip, _SENTENCE.findall(text)))
-    return len(text) - sum(len(sentence) * (times - 1) for sentence, times in counts.items())
+def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool:
+    """Is a short correction too little of the draft, or hardly anything?
+
+    What the draft says again may be left out; in its own words, as a refusal, a correction may be as short as it likes.
+    """
+    there = len(draft) - sum(len(sentence) * (times - 1) for sentence, times in _sentences(draft).items())
+    if len(correction) >= there * options.min_ratio or there - len(correction) <= slack / 2:
+        return False
+    ours = _pieces(correction)
+    return len(correction.strip()) < SHORTEST_CHARS or len(ours & _pieces(draft)) > len(ours) / 2
 
 
-def _lost(draft: str, correction: str) -> bool:
-    """Is the correction a piece of the draft, or hardly anything? In its own words, as a refusal, it may be short."""
-    ours, theirs = _threes(correction), _threes(draft)
-    return len(correction.strip()) < SHORTEST_CHARS or len(ours & theirs) > len(ours) / 4
+def _pieces(text: str) -> set[str]:
+    """Every run of so many characters: words would not do for what is written without spaces."""
+    return {text[at : at + PIECE_CHARS] for at in range(len(text) - PIECE_CHARS + 1)}
 
 
-def _threes(text: str) -> set[tuple[str, ...]]:
-    words = text.lower().split()
-    return set(zip(words, words[1:], words[2:], strict=False))
+def _sentences(text: str) -> Counter[str]:
+    """How often each is said."""
+    return Counter(map(str.strip, _SENTENCE.findall(text)))
 
 
 def script(text: str) -> str | None:

@@ -57,6 +57,9 @@ class Refusals:
         best = max(found, key=lambda name: found[name])
         return best if found[best] else "other"
 
+    def sounds_harmful(self, pair: Pair) -> bool:
+        return bool(pair.context) and self.topic(pair.context[-1].text) != "other"
+
     def draw(self, query: str, rng: random.Random) -> str:
         topic = self._topics[self.topic(query)]
         said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
@@ -74,10 +77,10 @@ def goes_along(pair: Pair, refusals: Refusals) -> bool:
     Either sign alone misleads: answers decline as well what they have not understood or do not know. A sentence
     that answers nothing, as of ParaDetox, is to be reworded, never refused.
     """
-    if "harmlessness" not in pair.scores or not pair.context or len(pair.first) <= 30 or refuses(pair.first):
+    if "harmlessness" not in pair.scores or len(pair.first) <= 30 or refuses(pair.first):
         return False
     unsure = _UNSURE.search(pair.second.replace("’", "'"))
-    return not unsure and declines(pair.second) and refusals.topic(pair.context[-1].text) != "other"
+    return not unsure and declines(pair.second) and refusals.sounds_harmful(pair)
 
 
 def answers_well(pair: Pair) -> bool:

@@ -289,11 +289,11 @@ def compose(
     rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
     fine = [pair for pair in good if not refuses(pair.second)]
     # Half of them, as far as there are so many, answer what only sounds as if it were harmful.
-    sounds = [pair for pair in fine if pair.context and refusals.topic(pair.context[-1].text) != "other"]
-    fine = [*sounds[: mix.kept // 2], *(pair for pair in fine if pair not in sounds)][: mix.kept]
-    rows += [kept(pair, wordings, rng) for pair in fine]
-    own = [pair for pair in usable if pair.first != pair.second == damage.cleaned(pair.first)][: mix.cleaned]
-    rows += [cleaned(pair, wordings, rng) for pair in own]
+    sounds = list(islice((pair for pair in fine if refusals.sounds_harmful(pair)), mix.kept // 2))
+    plain = islice((pair for pair in fine if not refusals.sounds_harmful(pair)), mix.kept - len(sounds))
+    rows += [kept(pair, wordings, rng) for pair in (*sounds, *plain)]
+    own = (pair for pair in usable if pair.first != pair.second == damage.cleaned(pair.first))
+    rows += [cleaned(pair, wordings, rng) for pair in islice(own, mix.cleaned)]
     broken = (broken_off(pair, wordings, rng) for pair in good)
     rows += islice((row for row in broken if row is not None), mix.broken_off)
     rng.shuffle(rows)

@@ -19,7 +19,6 @@ ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 IMHI_ASPECTS = ("correctness", "informative", "professional")
 NAMED = 5  # of the rows that share a reason, so many are named
 _CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
-_CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
 

@@ -79,3 +79,8 @@ def test_a_refusal_may_be_far_shorter_than_what_it_refuses(times: int) -> None:
     assert gate.whole(draft, refusal, "stop", GateOptions(min_ratio=0.6)) is None
     assert gate.whole(draft, refusal[:23], "stop", GateOptions(min_ratio=0.6)) == "too_short"
     assert gate.whole(draft, f"{DRAFT[:90]}.", "stop", GateOptions(min_ratio=0.6)) == "too_short"
+
+
+def test_a_piece_of_the_draft_is_too_short_in_any_script() -> None:
+    draft = "".join(f"第{number}步：先把水烧开，然后温一温茶壶，再放入茶叶，等四分钟后倒出来。" for number in range(40))
+    assert gate.whole(draft, draft[:90], "stop", GateOptions(min_ratio=0.6)) == "too_short"

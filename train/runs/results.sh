@@ -17,7 +17,8 @@ judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/rewar
   echo
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
     --limit "${JUDGED:-40}" --in-flight 4
-} > "$out/judges.md"
+} > "$out/judges.part"
+[ -s "$out/judges.md" ] || mv "$out/judges.part" "$out/judges.md"
 $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
