@@ -11,7 +11,7 @@ from aiohttp import web
 from click.testing import CliRunner
 
 from tests.conftest import Handler, Service, chat_reply, correcting
-from tests.train.test_prepare import jsonl
+from tests.train.test_readers import jsonl
 from train import answers, evaluate, report
 from train.cli import train
 from train.evaluate import Judged, Outcome

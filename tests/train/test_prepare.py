@@ -1,12 +1,8 @@
-"""From preference data as it is published to rows that say what is to be learnt."""
+"""Pairs to rows that say what is to be learnt."""
 
-import csv
-import gzip
-import json
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,133 +15,13 @@ from train.harm import Refusals, declines, refuses
 from train.judges.measure import MeasureJudge
 from train.prepare import Mix, Wordings, compose, identical, made, reformulated
 from train.readers import Skipped
-from train.rows import DataError, Pair, read, write
+from train.rows import Pair, read, write
 
 GOOD = "Boil the water first. Then warm the pot with it. Put in the leaves. Wait for four minutes and pour."
-TALK = "Human: Hello\n\nAssistant: Hi, what is it?\n\nHuman: How do I make tea?"
-
-
-def jsonl(path: Path, rows: list[Any]) -> Path:
-    text = "".join(json.dumps(row) + "\n" for row in rows)
-    if path.suffix == ".gz":
-        path.write_bytes(gzip.compress(text.encode()))
-    else:
-        path.write_text(text)
-    return path
 
 
 def pair(**scores: tuple[float, float]) -> Pair:
     return Pair("own", "MIT", (Turn("user", "Tea?"),), "Bad tea.", GOOD, scores)
-
-
-def test_a_transcript_is_turns() -> None:
-    assert readers.conversation(TALK) == (
-        Turn("user", "Hello"),
-        Turn("assistant", "Hi, what is it?"),
-        Turn("user", "How do I make tea?"),
-    )
-    assert readers.conversation("Just a question, Human: or not?") == (Turn("user", "Just a question, Human: or not?"),)
-    assert readers.conversation("") == ()
-
-
-def test_normalised_pairs(tmp_path: Path) -> None:
-    row = {"source": "s", "licence": "MIT", "query": "Tea?", "weak": "a", "strong": "b", "better": ["helpfulness"]}
-    path = jsonl(tmp_path / "p.jsonl.gz", [row, {**row, "weak": None}, {**row, "strong": " "}, {**row, "better": []}])
-    skipped = Skipped()
-    assert list(readers.normalised(path, skipped)) == [
-        Pair("s", "MIT", (Turn("user", "Tea?"),), "a", "b", {"helpfulness": (0.0, 1.0)})
-    ]
-    assert skipped == {"weak, strong or better is missing": 1, "an answer is empty": 2}
-
-
-def test_hh_rlhf_as_published(tmp_path: Path) -> None:
-    row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
-    scored = {**row, "harmlessness_chosen": 0.2, "harmlessness_rejected": 0.7, "humour_chosen": 1, "humour_rejected": 0}
-    other = {**row, "rejected": "\n\nHuman: Else?\n\nAssistant: No."}
-    path = jsonl(
-        tmp_path / "hh.jsonl", [row, scored, other, {"chosen": "x"}, {**row, "chosen": f"\n\n{TALK}\n\nAssistant:"}]
-    )
-    skipped = Skipped()
-    first, second = readers.hh_rlhf(path, skipped)
-    assert (first.first, first.second, first.scores) == ("No idea.", "Boil water.", {"harmlessness": (0.0, 1.0)})
-    assert first.context[-1] == Turn("user", "How do I make tea?")
-    assert second.scores == {"harmlessness": (0.7, 0.2), "humour": (0.0, 1.0)}
-    assert sum(skipped.values()) == 3
-
-
-def test_ultrafeedback_as_published(tmp_path: Path) -> None:
-    def completion(text: str, **ratings: str) -> dict[str, Any]:
-        return {"response": text, "annotations": {aspect: {"Rating": value} for aspect, value in ratings.items()}}
-
-    row = {
-        "instruction": "Tea?",
-        "completions": [
-            completion("a", honesty="3", helpfulness="N/A"),
-            completion("b", honesty="5", helpfulness="4"),
-            completion("c", helpfulness="2"),
-            {"response": "d", "annotations": {}},
-        ],
-    }
-    skipped = Skipped()
-    pairs = list(readers.ultrafeedback(jsonl(tmp_path / "uf.jsonl", [row, {"instruction": "x"}]), skipped))
-    assert [(one.first, one.second, one.scores) for one in pairs] == [
-        ("a", "b", {"honesty": (3.0, 5.0)}),
-        ("a", "c", {}),
-        ("b", "c", {"helpfulness": (4.0, 2.0)}),
-    ]
-    assert skipped == {"a completion without a rating or a response": 1, "fewer than two rated completions": 1}
-
-
-def test_imhi_as_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "imhi.csv"
-    with path.open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["query", "answer_a", "answer_b", "correctness_a", "correctness_b"])
-        table.writerows([["q", "x", "y", "0", "1"], ["q", "x", "y", "none", "1"], ["q", "", "y", "0", "1"]])
-    skipped = Skipped()
-    [one] = readers.imhi(path, skipped)
-    assert (one.first, one.second, one.scores) == ("x", "y", {"correctness": (0.0, 1.0)})
-    assert sum(skipped.values()) == 2
-
-
-def test_imhi_as_the_release_writes_it(tmp_path: Path) -> None:
-    path = tmp_path / "DR.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["goldens", "generated_text"], ["No, he does not.", "Yes."], ["No.", ""]])
-    skipped = Skipped()
-    [one] = readers.imhi(path, skipped)
-    assert (one.first, one.second, set(one.scores)) == ("Yes.", "No, he does not.", set(readers.IMHI_ASPECTS))
-    assert skipped.where == {"an answer is empty": ["DR.csv:3"]}
-
-
-def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path) -> None:
-    row = {"policy": "small", "licence": "MIT", "query": "Tea?"}
-    loop = "And then you pour the water over it. " * 4
-    code = f"{GOOD}\n\n```\npour();\npour();\npour(); # and pour again\npour(); # and pour again\n```"
-    said = (f"{GOOD} {loop}And th", GOOD, "", loop, code)
-    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": text} for text in said])
-    skipped = Skipped()
-    looping, fine = readers.answers(path, skipped)
-    assert looping.second == f"{GOOD} And then you pour the water over it."
-    assert set(looping.scores) == {"repetition", "helpfulness"}
-    assert (fine.first, fine.second, fine.scores) == (GOOD, GOOD, {})
-    assert skipped == {
-        "an answer is empty": 1, "an answer is nothing but loops": 1, "code that repeats itself or has no end": 1
-    }  # fmt: skip
-
-
-def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_declines_too(tmp_path: Path) -> None:
-    row = {"policy": "own", "licence": "MIT", "query": "How do I rob him?", "golden": "I can't help with that."}
-    goes_along = "Wait until he has gone to bed and is asleep, then come in by the kitchen window."
-    path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": goes_along}, {**row, "answer": "Sorry, no."}])
-    skipped = Skipped()
-    (harmful,) = readers.answers(path, skipped)
-    assert (harmful.source, harmful.first, harmful.scores) == ("own:harmful", goes_along, {"harmlessness": (0.0, 1.0)})
-    assert skipped == {"the policy has declined itself": 1}
-    rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
-    assert rows[0].draft == goes_along
-    assert refuses(rows[0].target)
-    assert rows[0].target != harmful.second, "no data's words are learnt, but those written for this project"
 
 
 @pytest.mark.parametrize(
@@ -240,21 +116,6 @@ async def test_a_scorer_says_what_the_data_does_not() -> None:
     (tied,) = await scorer.scored([same], [MeasureJudge()], aims)
     (row,) = reformulated(tied, wordings, random.Random(1), Skipped())
     assert row.kind == "equal"
-
-
-@pytest.mark.parametrize("reader", sorted(set(readers.READERS) - {"imhi"}))
-def test_a_line_that_is_not_json_is_counted_and_named(tmp_path: Path, reader: str) -> None:
-    (tmp_path / "p.jsonl").write_text("{oops\n[1]\n")
-    skipped = Skipped()
-    assert list(readers.READERS[reader](tmp_path / "p.jsonl", skipped)) == []
-    assert skipped == {"not a JSON object": 2}
-    assert skipped.where == {"not a JSON object": ["p.jsonl:1", "p.jsonl:2"]}
-
-
-def test_of_our_own_rows_a_broken_one_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_text("{oops\n")
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: not JSON"):
-        list(read(tmp_path / "rows.jsonl"))
 
 
 def test_better_its_mirror_and_equal() -> None:
