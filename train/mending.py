@@ -56,7 +56,10 @@ class Outcome:
 def cases(
     pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
 ) -> list[Case]:
-    """`a_kind` cases of every kind of damage, and as many fine ones, from the pairs' better answers."""
+    """`a_kind` cases of every kind of damage, and as many fine ones, from the pairs' better answers.
+
+    Every kind toward its own objective, but what breaks off: that is to be ended under the usual ones.
+    """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     good = _shuffled(pairs, longest, rng)
     kinds = {**damage.KINDS, **damage.HELD_OUT}
@@ -73,6 +76,9 @@ def cases(
                 some += 1
     usual = tuple(known[key] for key in USUAL if key in known)
     made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
+    broken = ((pair, damage.broken_off(pair.second.strip(), rng)) for pair in good)
+    for pair, told in itertools.islice(((pair, told) for pair, told in broken if told is not None), a_kind):
+        made.append(Case("broken_off", pair.context, *told, usual))
     return made
 
 

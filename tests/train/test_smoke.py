@@ -52,9 +52,10 @@ def test_cases_are_of_every_kind_and_the_same_for_a_seed() -> None:
     pairs = [Pair("own", "MIT", (), "x", GOOD.format(n), {}) for n in range(5)]
     made = cases(pairs, known, 2, seed=1)
     assert made == cases(pairs, known, 2, seed=1)
-    assert {case.kind for case in made} == {*damage.KINDS, "fine"}
+    assert {case.kind for case in made} == {*damage.KINDS, "broken_off", "fine"}
     assert all((case.draft == case.good) == (case.kind == "fine") for case in made)
     assert all(case.objectives[0].key == "repetition" for case in made if case.kind == "repeat")
+    assert all(case.draft.startswith(case.good) for case in made if case.kind == "broken_off")
 
 
 def test_likeness_and_what_is_copied() -> None:
