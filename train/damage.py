@@ -230,7 +230,7 @@ def cut(text: str, rng: random.Random) -> str | None:
 
 def broken_off(text: str, rng: random.Random) -> tuple[str, str] | None:
     """The text broken off within a sentence, as at a limit of tokens, and what of it was ended before."""
-    parts = _pieces(text)[: rng.choice((4, 8, 100))]
+    parts = pieces(text)[: rng.choice((4, 8, 100))]
     within = [number for number, part in enumerate(parts) if number and len(part.strip()) > 12]
     if not within:
         return None
@@ -280,19 +280,29 @@ def cleaned(text: str) -> str:
 
     The text itself where it has neither.
     """
+    kept, _ = _told_apart(text)
+    return "".join(kept).rstrip()
+
+
+def said_twice(text: str) -> list[str]:
+    """The sentences and lines that `cleaned` leaves out because they have been there before."""
+    return _told_apart(text)[1]
+
+
+def _told_apart(text: str) -> tuple[list[str], list[str]]:
     kept: list[str] = []
+    again: list[str] = []
     seen: set[str] = set()
-    for piece in _pieces(text.rstrip()):
+    for piece in pieces(text.rstrip()):
         said = _ITEM.sub("", " ".join(piece.split())).casefold()
-        if len(said) <= 12 or said not in seen:
-            kept.append(piece)
+        (again if len(said) > 12 and said in seen else kept).append(piece)
         seen.add(said)
     # Where the items of a list end without a stop, that the last one does is no sign of a limit.
     if len(kept) > 1 and not _ENDED.search(kept[-1]) and _ENDED.search(kept[-2]):
         kept.pop()
-    return "".join(kept).rstrip()
+    return kept, again
 
 
-def _pieces(text: str) -> list[str]:
+def pieces(text: str) -> list[str]:
     """Sentences and lines with the white space after them; joined, they are the text. A list's numbers end none."""
     return re.findall(r".+?(?:(?<=[^\s\d][.!?])[ \t]+(?=[A-Z0-9\"'*])|\n+|\Z)", text, re.DOTALL)

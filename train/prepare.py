@@ -5,8 +5,9 @@ mirror for those in which the first wins, an *equal* row for those that tie, and
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
 objectives is left out; good answers are damaged along one objective by rule (`damage.py`, `manner.py`),
 with the target unchanged where another objective is named, or something is asked of one alone
-(`terms.py`), or they break off within a sentence; a policy's own loops are taken out; answers that go along
-with a harmful request become a refusal, needless refusals an answer, and what is fine stays (`harm.py`).
+(`terms.py`), or they are to be said in fewer or plainer words (`simpler.py`), or they break off within
+a sentence; a policy's own loops are taken out; answers that go along with a harmful request become a
+refusal, needless refusals an answer, and what is fine stays (`harm.py`).
 Everything is decided by the seed.
 """
 
@@ -22,7 +23,7 @@ from pathlib import Path
 import yaml
 
 from corrector.objectives import Objective
-from train import damage, manner, terms
+from train import damage, manner, simpler, terms
 from train.harm import Refusals, answers_well, goes_along, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
@@ -32,7 +33,7 @@ TWICE = 0.55  # of those in another manner: both, mended where the objective is 
 SHORTENED = 0.65  # of made rows: of a few sentences of an answer
 ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
-ENDED = 0.25  # of answers that break off: how many do not
+ENDED = 0.5  # of answers that break off: how many do not
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
@@ -154,7 +155,8 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
 
     if rng.random() < ASKED and (found := terms.draw(good, rng)) is not None:
         kind, draft, target, aim = found
-        aims = [aim, *(wordings.draw_all(("helpfulness",), rng) if rng.random() < 0.2 else ())]
+        with_usual: tuple[str, ...] = rng.choice((("helpfulness",), USUAL, (), (), ()))
+        aims = [aim, *wordings.draw_all(with_usual, rng)]
         rng.shuffle(aims)
         told = [row(kind, target if rng.random() < MET else draft, target, tuple(aims))]
         return told if rng.random() < 0.7 else [*told, row(kind, draft, draft, wordings.draw_all(USUAL, rng))]
@@ -162,8 +164,11 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     order = rng.sample(list(kinds), len(kinds))
     if rng.random() < 0.5:
         order.sort(key=lambda kind: kind not in manner.RARE)
-    possible = ((kind, kinds[kind][0](good, rng)) for kind in order)
-    kind, damaged = next(((kind, damaged) for kind, damaged in possible if damaged is not None), ("", None))
+    # Where it may be asked to be short, what is left as it should be is as short as simpler.py would have it.
+    tight = simpler.tightened(good) or good
+    possible = ((kind, tight if "length" in kinds[kind][1] else good) for kind in order)
+    changed = ((kind, text, kinds[kind][0](text, rng)) for kind, text in possible)
+    kind, good, damaged = next(((*found, after) for *found, after in changed if after is not None), ("", good, None))
     if damaged is None:
         return []
     harmed = kinds[kind][1]
@@ -232,9 +237,29 @@ def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None
         return None
     draft, target = found
     if rng.random() < ENDED:
-        draft = target
+        draft = target = rng.choice((target, pair.second.strip()))
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "fluency")),), rng)
     return Row("better", "made:broken_off", pair.licence, pair.context, draft, target, aims)
+
+
+def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
+    """A good answer in fewer or plainer words, toward what asks for that; often left besides, where nobody asks."""
+    good = pair.second.strip()
+    kind = rng.choice(list(simpler.KINDS))
+    change, served = simpler.KINDS[kind]
+    if kind == "plainer" and rng.random() < SHORTENED:
+        good = _stretch(good, rng)
+    if (target := change(good)) is None:
+        return []
+
+    def row(draft: str, after: str, aims: tuple[Objective, ...]) -> Row:
+        return Row("better", f"made:{kind}", pair.licence, pair.context, draft, after, aims)
+
+    beside = rng.choice((("helpfulness",), USUAL, (), ()))
+    rows = [row(good, target, wordings.draw_all((rng.choice(served), *beside), rng))]
+    if rng.random() < TWICE:
+        rows.append(row(good, good, wordings.draw_all(USUAL, rng)))
+    return rows
 
 
 @dataclass(frozen=True)
@@ -250,6 +275,7 @@ class Mix:
     kept: int = 0
     cleaned: int = 0
     broken_off: int = 0
+    simplified: int = 0
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
@@ -282,6 +308,7 @@ def compose(
     while good and len(rows) < wanted and tries < mix.made * 20:
         rows += [row for row in made(good[tries % len(good)], wordings, rng) if len(row.draft) <= mix.longest * 1.5]
         tries += 1
+    del rows[wanted:]  # the last try may have given two
     refusals = Refusals()
     harmful = [pair for pair in usable if goes_along(pair, refusals)][: mix.refused]
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
@@ -292,14 +319,22 @@ def compose(
     sounds = list(islice((pair for pair in fine if refusals.sounds_harmful(pair)), mix.kept // 2))
     plain = islice((pair for pair in fine if not refusals.sounds_harmful(pair)), mix.kept - len(sounds))
     rows += [kept(pair, wordings, rng) for pair in (*sounds, *plain)]
-    own = (pair for pair in usable if pair.first != pair.second == damage.cleaned(pair.first))
-    rows += [cleaned(pair, wordings, rng) for pair in islice(own, mix.cleaned)]
+    rows += [cleaned(pair, wordings, rng) for pair in islice(filter(_loops, usable), mix.cleaned)]
     broken = (broken_off(pair, wordings, rng) for pair in good)
     rows += islice((row for row in broken if row is not None), mix.broken_off)
+    simple = (row for pair in good for row in simplified(pair, wordings, rng))
+    rows += islice(simple, mix.simplified)
     rng.shuffle(rows)
     for row in rows:
         report.add(row)
     return rows, report
+
+
+def _loops(pair: Pair) -> bool:
+    """Is it a policy's own answer without what it says twice, and are those sentences, and not the lines of a form?"""
+    if pair.first == pair.second or pair.second != damage.cleaned(pair.first):
+        return False
+    return all(re.search(r"[.!?:]\s*\Z", piece) for piece in damage.said_twice(pair.first)[:-1])
 
 
 def _in_turns(pairs: Sequence[Pair]) -> list[Pair]:

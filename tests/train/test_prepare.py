@@ -86,6 +86,14 @@ def test_what_a_policy_said_twice_is_mended_under_the_usual_objectives_too() -> 
     assert asked == {frozenset({"harmlessness", "helpfulness"}), frozenset({"helpfulness"}), frozenset({"repetition"})}
 
 
+def test_what_repeats_the_lines_of_a_form_is_no_loop_to_learn_from() -> None:
+    address = "The Office of Tea\nLondon, Britain\n\n"
+    form = f"Write to them:\n\n{address}or else\n\n{address}That is all."
+    own = Pair("own", "MIT", (), form, damage.cleaned(form), {})
+    assert own.first != own.second
+    assert compose([own], Mix(cleaned=1), Wordings(), 1, Skipped())[0] == []
+
+
 @given(st.integers(0, 10_000))
 def test_an_answer_that_breaks_off_ends_where_the_sentence_before_did(seed: int) -> None:
     found = damage.broken_off(GOOD, random.Random(seed))
@@ -102,7 +110,25 @@ def test_answers_that_break_off_are_ended_and_those_that_do_not_are_left() -> No
     rows, _ = compose([pair()] * 40, Mix(broken_off=30), Wordings(), 1, Skipped())
     assert len(rows) == 30
     assert {row.target.endswith(".") for row in rows} == {True}
-    assert 0 < sum(row.draft == row.target for row in rows) < 15
+    left = [row for row in rows if row.draft == row.target]
+    assert 8 < len(left) < 22, "as many as are ended, about: what tells them apart is the end"
+    assert any(row.draft == GOOD for row in left)
+
+
+def test_what_is_asked_to_be_shorter_or_plainer_is_left_as_it_is_where_nobody_asks() -> None:
+    text = "In order to make tea, it is important to note that you need numerous leaves. I hope this helps!"
+    one = Pair("own", "MIT", (Turn("user", "Tea?"),), "x", text, {})
+    rows = [row for seed in range(20) for row in compose([one] * 2, Mix(simplified=9), Wordings(), seed, Skipped())[0]]
+    asked = [row for row in rows if row.draft != row.target]
+    targets = {row.source: row.target for row in asked}
+    assert targets == {
+        "made:tightened": "To make tea, you need numerous leaves.",
+        "made:plainer": text.replace("numerous", "many"),
+    } or targets.keys() == {"made:tightened"}
+    assert all({"length", "plain_words", "clarity"} & {aim.key for aim in row.objectives} for row in asked)
+    left = [row for row in rows if row.draft == row.target]
+    assert left
+    assert all({aim.key for aim in row.objectives} == {"harmlessness", "helpfulness"} for row in left)
 
 
 async def test_a_scorer_says_what_the_data_does_not() -> None:

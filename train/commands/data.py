@@ -24,6 +24,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 @click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
 @click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
 @click.option("--cleaned", default=0, show_default=True, help="A policy's own answers, said once and to an end.")
+@click.option("--simplified", default=0, show_default=True, help="Good answers in fewer or plainer words.")
 @click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
 @click.option(
     "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
@@ -45,6 +46,7 @@ def prepare(
     kept: int,
     cleaned: int,
     broken_off: int,
+    simplified: int,
     scorers: tuple[str, ...],
     objectives: Path,
     longest: int,
@@ -73,7 +75,18 @@ def prepare(
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
     mix = Mix(
-        per_source, made, identical, made_from, refused, answered, kept, cleaned, broken_off, longest, longest_context
+        per_source,
+        made,
+        identical,
+        made_from,
+        refused,
+        answered,
+        kept,
+        cleaned,
+        broken_off,
+        simplified,
+        longest,
+        longest_context,
     )
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,153 @@
+"""Answers made shorter, or easier to read, by rule: what a corrector may do to a real answer that nobody has damaged.
+
+`damage.py` puts in what is to be taken out, and no policy writes that. Here the draft is the good answer itself, and
+the target is the same in fewer or in plainer words. Each is a pure function of text, and gives None where it finds too
+little to do. English only; what holds code or a table is left alone.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+
+from train.damage import pieces
+
+_STRUCTURED = re.compile(r"```|^\s*\||</?[a-z]", re.MULTILINE)
+_OPENS = re.compile(
+    r"\A(?:Sure|Certainly|Absolutely|Of course|Great question|Good question|Thank you for asking|Thanks for asking)\b"
+    r"[^.!?:,\n]*[.!]\s+(?=\S)"
+)
+_CLOSES = re.compile(
+    r"(?:I hope (?:this|that|these)|(?:please )?(?:let me know|feel free|don't hesitate)|is there anything else"
+    r"|good luck|if you have any (?:other |more |further )?questions|overall|in conclusion|in summary"
+    r"|to summari[sz]e|to sum up|in short|ultimately|all in all)\b",
+    re.IGNORECASE,
+)
+# "- **Name**: what it is. What else there is to say of it."
+_MORE_OF_AN_ITEM = re.compile(
+    r"(?m)^([ \t]*(?:[-*•]|\d+[.)])[ \t]+(?:\*\*)?[^.:!?\n]{2,40}:(?:\*\*)? .{12,}?[^\d\W][.!?])[ \t]+[A-Z].*$"
+)
+_LEADS = re.compile(
+    r"(?:\b(?:it is|it's|it’s) (?:also )?(?:important|worth|essential|crucial|good|interesting) (?:to note|noting"
+    r"|to remember|remembering|to mention|mentioning|to keep in mind)"
+    r"|\b(?:please |also )?(?:note|remember|keep in mind)) that ([a-z])",
+    re.IGNORECASE,
+)
+_ASIDE = re.compile(r" \([^()\n]*[a-z]{3,} [^()\n]*\)")
+_EXAMPLES = re.compile(
+    r",? (?:such as|including) [\w'’ -]{2,40}(?:, [\w'’ -]{2,40})*,? (?:and|or) [\w'’ -]{2,40}(?=[.;]\s|[.;]\Z)"
+)
+_EMPTY = re.compile(
+    r"\b(?:(an?) )?(?:very|really|quite|extremely|actually|basically|simply|essentially|particularly|incredibly"
+    r"|truly|absolutely|generally|typically|usually|certainly|definitely) ([a-z])"
+)
+_SHORTER = {
+    "in order to": "to", "due to the fact that": "because", "a wide range of": "many", "a wide variety of": "many",
+    "a variety of": "many", "a large number of": "many", "a number of": "some", "has the ability to": "can",
+    "have the ability to": "can", "is able to": "can", "are able to": "can", "as well as": "and",
+    "in addition to": "besides", "each and every": "every", "at this point in time": "now", "in the event that": "if",
+    "for the purpose of": "for", "with regard to": "about", "on a regular basis": "regularly",
+    "a great deal of": "much", "the majority of": "most", "make sure that": "ensure", "whether or not": "whether",
+    "in the form of": "as", "in terms of": "in", "a lot of": "much", "additionally": "also", "furthermore": "also",
+}  # fmt: skip
+_PLAINER = {
+    "approximately": "about", "numerous": "many", "assist": "help", "assists": "helps", "assistance": "help",
+    "to purchase": "to buy", "purchasing": "buying", "require": "need", "requires": "needs", "sufficient": "enough",
+    "demonstrate": "show", "demonstrates": "shows", "prior to": "before", "individuals": "people",
+    "ensure": "make sure", "ensures": "makes sure", "ensuring": "making sure", "regarding": "about",
+    "furthermore": "also", "moreover": "also", "consequently": "so", "therefore": "so", "in addition to": "besides",
+    "in addition": "also", "implement": "carry out", "implementing": "carrying out", "additional": "extra",
+    "modify": "change", "provide you with": "give you", "provide me with": "give me", "provide us with": "give us",
+    "provide them with": "give them", "providing you with": "giving you", "provide": "give", "provides": "gives",
+    "providing": "giving", "maintain": "keep", "maintaining": "keeping", "maintains": "keeps", "obtain": "get",
+    "obtaining": "getting", "selecting": "choosing", "remain": "stay", "remains": "stays", "create": "make",
+    "creates": "makes", "creating": "making", "significant": "big", "significantly": "greatly", "primary": "main",
+    "primarily": "mainly", "crucial": "key", "currently": "now", "frequently": "often", "immediately": "at once",
+    "previously": "before", "subsequently": "later", "attempt": "try", "attempting": "trying",
+    "comprehend": "grasp", "difficult": "hard",
+    "opportunity": "chance", "opportunities": "chances", "quantity": "amount", "location": "place",
+    "locations": "places", "physician": "doctor", "residence": "home", "nevertheless": "still",
+    "although": "though", "possess": "have", "possesses": "has", "participate": "take part",
+    "participating": "taking part", "various": "many", "establish": "set up", "establishing": "setting up",
+    "discover": "find", "challenging": "hard", "incorporate": "add", "incorporating": "adding",
+    "component": "part", "components": "parts", "enhance": "improve", "enhancing": "improving",
+    "enhances": "improves", "advantageous": "useful", "engaging in": "doing", "engage in": "do",
+    "contribute to": "help", "contributes to": "helps",
+}  # fmt: skip
+_CLAUSE = r"(?:it|they|you|this|these|we|he|she|there|the|a|an|your|our|their|its|his|her|that|those)"
+_BORDER = re.compile(rf"(?<=[a-z)]{{3}})(?:; (?:and )?|, (and|but|so) )(?={_CLAUSE} [a-z]+ [^.!?;\n]{{12,}}[.!?;])")
+_LONG = 6  # words before a border that is worth a full stop
+_SAID, _WORDS = (
+    0.55,
+    3,
+)  # of a sentence's words: how many have been said before, of at least so many, where it says nothing new
+
+
+def tightened(text: str) -> str | None:
+    """The same in fewer words: no phrase to open or close with, no summary, aside or example, no empty word."""
+    if _STRUCTURED.search(text):
+        return None
+    said = _OPENS.sub("", text.strip())
+    while (last := re.search(r"(?:(?<=[.!?])[ \t]+|\n+)(?=([^\n]+?)\Z)", said)) and _CLOSES.match(last[1]):
+        said = said[: last.start()].rstrip()
+    said = re.sub(r"(?<=[.!?])[ \t]+(?=([A-Z][^.!?\n]*[.!?])\Z)", lambda m: "\0" if _CLOSES.match(m[1]) else m[0], said)
+    said = said.partition("\0")[0]
+    said = _nothing_twice(said)
+    said = _EXAMPLES.sub("", _ASIDE.sub("", _MORE_OF_AN_ITEM.sub(r"\1", said)))
+    said = _LEADS.sub(lambda match: match[1].upper() if match[0][0].isupper() else match[1], said)
+    said = _EMPTY.sub(lambda match: (f"{_article(match[2])} " if match[1] else "") + match[2], said)
+    said = _swapped(said, _SHORTER)
+    return said if 20 < len(said) <= 0.96 * len(text) else None
+
+
+def _nothing_twice(text: str) -> str:
+    """Without the sentences whose words have nearly all been said before; the first of a line stays."""
+    known: set[str] = set()
+    kept = ""
+    for piece in pieces(text):
+        words = {word.casefold()[:6] for word in re.findall(r"[^\W\d_]{4,}", piece)}
+        within = kept and not kept.endswith("\n") and not piece.rstrip().endswith(":")
+        if within and len(words) >= _WORDS and len(words & known) >= _SAID * len(words):
+            kept = kept.rstrip() + piece[len(piece.rstrip()) :]
+        else:
+            kept += piece
+        known |= words
+    return kept.rstrip()
+
+
+def plainer(text: str) -> str | None:
+    """Long sentences cut where a clause ends, and everyday words in place of long ones."""
+    if _STRUCTURED.search(text):
+        return None
+    said = _BORDER.sub(_cut, _swapped(text.strip(), _PLAINER))
+    said = re.sub(r"(?<=[.!?] )\0?([a-z])", lambda match: match[1].upper(), said)
+    return said if sum(a != b for a, b in zip(said.split(), text.split(), strict=False)) > 1 else None
+
+
+def _cut(border: re.Match[str]) -> str:
+    before = re.split(r"[.!?:\n]\s*", border.string[: border.start()])[-1]
+    if len(before.split()) < _LONG:
+        return border[0]
+    return f". {border[1]} " if border[1] in ("but", "so") else ". "
+
+
+def _swapped(text: str, words: Mapping[str, str]) -> str:
+    """Whole words for others, with their capital and their article."""
+
+    def other(match: re.Match[str]) -> str:
+        new = words[match[2].lower()]
+        if match[2][0].isupper():
+            new = new[0].upper() + new[1:]
+        return f"{match[1][0]}{_article(new)[1:]} {new}" if match[1] else new
+
+    known = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
+    return re.sub(rf"(?<![-\w])(?:(an?) )?({known})\b(?![-'’])", other, text, flags=re.IGNORECASE)
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeioAEIO" else "a"
+
+
+# The objectives that each of them serves: its own first.
+KINDS: Mapping[str, tuple[Callable[[str], str | None], tuple[str, ...]]] = {
+    "tightened": (tightened, ("length",)),
+    "plainer": (plainer, ("plain_words", "clarity")),
+}
