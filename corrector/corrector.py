@@ -65,6 +65,7 @@ class _Part:
     masked: str
     first_span: int
     last_span: int
+    options: GateOptions
     slack: int = gate.SLACK_CHARS
     instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
     written: str = ""
@@ -155,12 +156,13 @@ class Corrector:
         """Part by part; one for which there is no room is tried with less context, then in halves."""
         masked, joiner, kept = asked.masked, asked.joiner, asked.context
         waiting = deque(asked.parts)
+        options = _gate(self._options.gate, task.objectives)
         done: list[_Part] = []
         span = 0
         while waiting:
             await asyncio.sleep(0)  # a part that fails or passes at once waits for nothing, and there may be thousands
             text = waiting.popleft()
-            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)))
+            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)), options)
             if task.segment:
                 part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(text)))
             try:
@@ -253,7 +255,7 @@ class Corrector:
             with timed:
                 if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
                     checked = len(part.written) + len(held)
-                    _raise(gate.growing(core, part.written + held, self._options.gate, part.slack))
+                    _raise(gate.growing(core, part.written + held, part.options, part.slack))
                 self._no_leak(part, core, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
@@ -264,7 +266,7 @@ class Corrector:
         held = held.rstrip()
         with timed:
             self._no_leak(part, core, held)
-            _raise(gate.whole(core, part.written + held, usage.finish_reason, self._options.gate, part.slack))
+            _raise(gate.whole(core, part.written + held, usage.finish_reason, part.options, part.slack))
         part.written += held
         yield held
 
@@ -350,6 +352,12 @@ class _Timed:
 def _raise(fault: gate.Fault | None) -> None:
     if fault is not None:
         raise _Fault(fault)
+
+
+def _gate(options: GateOptions, objectives: Sequence[Objective]) -> GateOptions:
+    """An objective that asks for less may say how little of a draft can be enough."""
+    least = min((aim.min_ratio for aim in objectives if aim.min_ratio is not None), default=options.min_ratio)
+    return options if least >= options.min_ratio else options.model_copy(update={"min_ratio": least})
 
 
 def _fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:

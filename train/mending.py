@@ -104,7 +104,7 @@ def asked(
         found = ((pair, term(pair.second.strip(), rng, terms.HELD_OUT)) for pair in good)
         for pair, told in itertools.islice(((pair, told) for pair, told in found if told is not None), a_kind):
             draft, target, said = told
-            made.append(Case(kind, pair.context, draft, target, (terms.objective(said, rng),)))
+            made.append(Case(kind, pair.context, draft, target, (terms.objective(kind, said, rng),)))
             made.append(Case(kind + UNASKED, pair.context, draft, draft, usual))
     return made
 

@@ -231,8 +231,9 @@ HARD, SO_OFTEN = ("at_most", "without"), 0.6  # what is learnt last; how often i
 _TITLES = ("House style", "Wording", "Terms", "Our rules", "Style guide", "Request", "Form", "Editor's note", "Brief")
 
 
-def objective(said: str, rng: random.Random) -> Objective:
-    return Objective(key="terms", name=rng.choice(_TITLES), description=said)
+def objective(kind: str, said: str, rng: random.Random) -> Objective:
+    least = 0.1 if kind == "at_most" else None  # as an objective that asks for less has to say to the gate
+    return Objective(key="terms", name=rng.choice(_TITLES), description=said, min_ratio=least)
 
 
 def draw(text: str, rng: random.Random) -> tuple[str, str, str, Objective] | None:
@@ -243,5 +244,5 @@ def draw(text: str, rng: random.Random) -> tuple[str, str, str, Objective] | Non
     for kind in order:
         if (found := KINDS[kind](text, rng, TRAINED)) is not None:
             draft, target, said = found
-            return kind, draft, target, objective(said, rng)
+            return kind, draft, target, objective(kind, said, rng)
     return None

@@ -119,8 +119,9 @@ def _aim(snapshot: Snapshot, body: dict[str, Any]) -> Objective:
     description = description.strip()
     plan.check_description(key, description)
     known = snapshot.config.objectives.objectives.get(key)
-    name = known.name if known is not None else plan.title_of(key)
-    return Objective(key=key, name=name, description=description)
+    if known is not None:
+        return known.model_copy(update={"description": description})
+    return Objective(key=key, name=plan.title_of(key), description=description)
 
 
 async def _kept(context: Context, snapshot: Snapshot, tenant: Any, count: int) -> list[Given]:

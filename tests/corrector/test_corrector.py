@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from corrector.correction import Correction, Task
+from corrector.correction import Correction, Task, last
 from corrector.corrector import Corrector, CorrectorOptions
 from corrector.objectives import Objective
 from corrector.templates import Turn
@@ -153,6 +153,15 @@ async def test_a_fault_keeps_the_original(
     made, _ = await corrector(saying(*pieces, finish_reason=finish_reason))
     _, told = await corrected(made, DRAFT)
     assert (told.text, told.verdict, told.reason) == (DRAFT, "kept_original", reason)
+
+
+async def test_an_objective_that_asks_for_less_gets_it(corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(saying(DRAFT[:34]), gate={"min_ratio": 0.6})
+    brief = Objective(key="brief", name="Brevity", description="One sentence", min_ratio=0.1)
+    for objectives, reason in ((HELPFUL, "too_short"), ((*HELPFUL, brief), "rewritten")):
+        told = await last(made.correct(Task(context=ASKED, draft=DRAFT, objectives=objectives)))
+        assert told.reason == reason
+    assert told.text == "First of all, boil the water well."
 
 
 async def test_a_fault_before_the_first_word_left_keeps_all_of_a_live_answer(corrector: Callable[..., Any]) -> None:

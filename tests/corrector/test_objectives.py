@@ -37,6 +37,9 @@ def test_names_and_descriptions(tmp_path: Path) -> None:
     text = OBJECTIVES.replace("sets:", "  tone:  {name: Warm tone, description: 'Be warm: always'}\nsets:", 1)
     tone = read(write(tmp_path, text)).objectives["tone"]
     assert (tone.key, tone.name, tone.description) == ("tone", "Warm tone", "Be warm: always")
+    assert tone.min_ratio is None
+    brief = text.replace("name: Warm tone", "min_ratio: 0.2, name: Brevity")
+    assert read(write(tmp_path, brief)).objectives["tone"].min_ratio == 0.2
 
 
 def test_sets_and_names_expand_in_one_order(tmp_path: Path) -> None:

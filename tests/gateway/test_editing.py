@@ -27,10 +27,10 @@ def described(path: Path, key: str, description: str, *, dry_run: bool = False) 
 
 
 def test_a_description_is_changed_and_nothing_else(path: Path) -> None:
-    edit = described(path, "length", "Say it in one sentence")
+    edit = described(path, "repetition", "Say it in one sentence")
     assert changed_lines(edit) == [
-        "-  length: The response should be concise and avoid redundant content",
-        "+  length: Say it in one sentence",
+        "-  repetition: The response should avoid repetitive statements of the same point",
+        "+  repetition: Say it in one sentence",
     ]
 
 
@@ -81,10 +81,10 @@ def test_a_file_that_was_changed_meanwhile_is_not_overwritten(path: Path) -> Non
 def test_saving_keeps_the_file_as_it_was_beside_it(path: Path) -> None:
     before = path.read_bytes()
     path.chmod(0o640)
-    edit = described(path, "length", "x")
+    edit = described(path, "repetition", "x")
     assert edit.backup is not None
     assert edit.backup.read_bytes() == before
-    assert "\n  length: x\n" in path.read_text()
+    assert "\n  repetition: x\n" in path.read_text()
     assert editing.version(path) == edit.version
     assert path.stat().st_mode & 0o777 == 0o640
     assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
@@ -95,8 +95,8 @@ def test_a_file_that_cannot_be_replaced_is_written_in_its_place(path: Path, monk
         raise OSError(16, "Device or resource busy")
 
     monkeypatch.setattr(Path, "replace", mounted)
-    described(path, "length", "x")
-    assert "\n  length: x\n" in path.read_text()
+    described(path, "repetition", "x")
+    assert "\n  repetition: x\n" in path.read_text()
     assert sorted(one.name for one in path.parent.iterdir()) == ["objectives.yaml", "objectives.yaml.bak"]
 
 
@@ -108,8 +108,8 @@ def test_what_is_read_only_is_said(path: Path) -> None:
 
 def test_a_dry_run_writes_nothing(path: Path) -> None:
     before = path.read_bytes()
-    edit = described(path, "length", "x", dry_run=True)
-    assert changed_lines(edit)[1] == "+  length: x"
+    edit = described(path, "repetition", "x", dry_run=True)
+    assert changed_lines(edit)[1] == "+  repetition: x"
     assert (path.read_bytes(), edit.backup) == (before, None)
     assert [one.name for one in path.parent.iterdir()] == ["objectives.yaml"]
 
@@ -138,9 +138,9 @@ def test_a_file_keeps_its_own_indentation(path: Path) -> None:
 def test_a_link_stays_a_link(path: Path) -> None:
     link = path.with_name("link.yaml")
     link.symlink_to(path)
-    described(link, "length", "x")
+    described(link, "repetition", "x")
     assert link.is_symlink()
-    assert "\n  length: x\n" in path.read_text()
+    assert "\n  repetition: x\n" in path.read_text()
 
 
 def test_two_that_save_at_once_do_not_undo_each_other(path: Path) -> None:

@@ -285,6 +285,8 @@ def test_two_adapters_are_blended_weight_by_weight(trained: Path, unpacked: Path
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr
     assert "0.6 are of the run's" in out.with_suffix(".md").read_text()
+    ran = subprocess.run([*command, "--gguf", str(out), "--share", "0.6"], capture_output=True, text=True, check=False)
+    assert "--share goes with --blend" in ran.stderr
 
 
 def test_several_processes_train_together(unpacked: Path, rows: Path, tmp_path: Path) -> None:

@@ -83,13 +83,7 @@ def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) 
 @click.option(
     "--blend", type=click.Path(path_type=Path, exists=True), help="The adapter it went on from: to lose less of that."
 )
-@click.option(
-    "--share",
-    type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="With --blend: how much of ADAPTER, from 0 to 1.",
-)
+@click.option("--share", type=click.FloatRange(0, 1), help="With --blend: how much of ADAPTER, from 0 to 1.  [0.5]")
 @click.option("--report", "reports", multiple=True, type=FILE, help="Of `train evaluate`: results for the card.")
 @MODEL
 @WORK
@@ -98,7 +92,7 @@ def export(
     gguf: Path | None,
     merged: Path | None,
     blend: Path | None,
-    share: float,
+    share: float | None,
     reports: tuple[Path, ...],
     model: str,
     work: Path,
@@ -110,8 +104,11 @@ def export(
 
     if gguf is None and merged is None:
         raise click.UsageError("say where to: --gguf FILE, --merged FOLDER, or both")
+    if share is not None and blend is None:
+        raise click.UsageError("--share goes with --blend")
     folder = base(model, work)
     if blend is not None:
+        share = 0.5 if share is None else share
         between = adapter.parent / f"{adapter.name}-{share:g}"
         try:
             exports.blended(_unpacked(folder, blend, adapter.parent, "--blend"), adapter, share, between)
