@@ -73,12 +73,11 @@ _PLAINER = {
     "contribute to": "help", "contributes to": "helps",
 }  # fmt: skip
 _CLAUSE = r"(?:it|they|you|this|these|we|he|she|there|the|a|an|your|our|their|its|his|her|that|those)"
-_BORDER = re.compile(rf"(?<=[a-z)]{{3}})(?:; (?:and )?|, (and|but|so) )(?={_CLAUSE} [a-z]+ [^.!?;\n]{{12,}}[.!?;])")
+_BORDER = re.compile(
+    rf"(?<=[a-z)]{{3}})(?:; (?:and )?|, (?:and|(but|so)) )(?={_CLAUSE} [a-z]+ [^.!?;\n]{{12,}}[.!?;])([a-z])"
+)
 _LONG = 6  # words before a border that is worth a full stop
-_SAID, _WORDS = (
-    0.55,
-    3,
-)  # of a sentence's words: how many have been said before, of at least so many, where it says nothing new
+_SAID, _WORDS = 0.55, 3  # the share of a sentence's words, of so many or more, that have been said before: it can go
 
 
 def tightened(text: str) -> str | None:
@@ -86,16 +85,20 @@ def tightened(text: str) -> str | None:
     if _STRUCTURED.search(text):
         return None
     said = _OPENS.sub("", text.strip())
-    while (last := re.search(r"(?:(?<=[.!?])[ \t]+|\n+)(?=([^\n]+?)\Z)", said)) and _CLOSES.match(last[1]):
-        said = said[: last.start()].rstrip()
-    said = re.sub(r"(?<=[.!?])[ \t]+(?=([A-Z][^.!?\n]*[.!?])\Z)", lambda m: "\0" if _CLOSES.match(m[1]) else m[0], said)
-    said = said.partition("\0")[0]
+    said = _open_ended(pieces(_open_ended(said.splitlines(keepends=True))))
     said = _nothing_twice(said)
     said = _EXAMPLES.sub("", _ASIDE.sub("", _MORE_OF_AN_ITEM.sub(r"\1", said)))
     said = _LEADS.sub(lambda match: match[1].upper() if match[0][0].isupper() else match[1], said)
     said = _EMPTY.sub(lambda match: (f"{_article(match[2])} " if match[1] else "") + match[2], said)
     said = _swapped(said, _SHORTER)
     return said if 20 < len(said) <= 0.96 * len(text) else None
+
+
+def _open_ended(parts: list[str]) -> str:
+    """Lines or sentences without those at the end that only close or sum up."""
+    while len(parts) > 1 and (_CLOSES.match(parts[-1]) or not parts[-1].strip()):
+        parts = parts[:-1]
+    return "".join(parts).rstrip()
 
 
 def _nothing_twice(text: str) -> str:
@@ -118,7 +121,6 @@ def plainer(text: str) -> str | None:
     if _STRUCTURED.search(text):
         return None
     said = _BORDER.sub(_cut, _swapped(text.strip(), _PLAINER))
-    said = re.sub(r"(?<=[.!?] )\0?([a-z])", lambda match: match[1].upper(), said)
     return said if sum(a != b for a, b in zip(said.split(), text.split(), strict=False)) > 1 else None
 
 
@@ -126,7 +128,7 @@ def _cut(border: re.Match[str]) -> str:
     before = re.split(r"[.!?:\n]\s*", border.string[: border.start()])[-1]
     if len(before.split()) < _LONG:
         return border[0]
-    return f". {border[1]} " if border[1] in ("but", "so") else ". "
+    return f". {border[1].capitalize()} {border[2]}" if border[1] else f". {border[2].upper()}"
 
 
 def _swapped(text: str, words: Mapping[str, str]) -> str:

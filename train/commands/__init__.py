@@ -54,14 +54,14 @@ def known_aims(objectives: Path) -> dict[str, Any]:
     return {**{key: wordings.first(key) for key in wordings}, **read(objectives).objectives}
 
 
-def engine_of(model: str, adapter: str | None, base_url: str | None) -> Any:
-    """An engine of ours, or one that is served already. Ours runs alone, and may have every core."""
+def engine_of(model: str, adapter: str | None, base_url: str | None, in_flight: int) -> Any:
+    """An engine of ours, or one that is served already. Ours runs alone: it may have every core, and waits for none."""
     from corrector.engines import load
     from corrector.engines.llamacpp import PACKAGED
 
     weights = "q8_0" if model in PACKAGED else "stored"  # as the gateway has it
     ours: dict[str, Any] = {"kind": "llamacpp", "model": model, "adapter": adapter, "weights": weights}
-    ours["threads"] = len(os.sched_getaffinity(0))
+    ours |= {"threads": len(os.sched_getaffinity(0)), "parallel": in_flight}
     given = {"kind": "endpoint", "model": model, "base_url": base_url} if base_url else ours
     try:
         return load(str(given["kind"])).Options.model_validate(given)

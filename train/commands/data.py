@@ -158,7 +158,7 @@ def answers(
     async def ask() -> None:
         with Progress() as bar:
             shown = bar.add_task("asking", total=len(todo))
-            async with served("the policy", engine_of(model, None, base_url), say) as endpoint:
+            async with served("the policy", engine_of(model, None, base_url, in_flight), say) as endpoint:
                 await asked.run(todo, endpoint, model, licence, out, in_flight, lambda: bar.advance(shown))
 
     asyncio.run(ask())

@@ -63,11 +63,11 @@ def evaluate(
         raise click.UsageError("--asked goes with --mending, and FILEs are pairs then")
     served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
     out.mkdir(parents=True, exist_ok=True)
+    spec = _spec(in_flight, **served)
     if mending:
-        spec = _spec(**served)
         told = asyncio.run(_mended(files, out, each, known_aims(objectives), in_flight, seed, spec, asked=asked))
     else:
-        told = asyncio.run(_judged(files, out, each, known_aims(objectives), in_flight, seed, _spec(**served), **given))
+        told = asyncio.run(_judged(files, out, each, known_aims(objectives), in_flight, seed, spec, **given))
     (out / "report.md").write_text(told, encoding="utf-8")
     click.echo(told)
 
@@ -196,7 +196,7 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
     }
 
     async def report() -> str:
-        async with _judging(built, ours) as judge:
+        async with _judging(built, ours, in_flight) as judge:
             told = await judges.report(judge, asked, in_flight, seed)
             if pairs is not None:
                 good = list(normalised(pairs, Skipped()))
@@ -209,13 +209,13 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
 
 
 @contextlib.asynccontextmanager
-async def _judging(built: Any, model: str | None) -> AsyncIterator[Any]:
+async def _judging(built: Any, model: str | None, in_flight: int) -> AsyncIterator[Any]:
     """The judge that is built, or a language model as one, on an engine that runs as long as it is asked."""
     if model is not None:
         from corrector.running import served
         from train.judges.llm import LlmJudge
 
-        async with served("the judge", engine_of(model, None, None), say) as endpoint:
+        async with served("the judge", engine_of(model, None, None, in_flight), say) as endpoint:
             yield LlmJudge(endpoint, model)
         return
     try:
@@ -252,11 +252,17 @@ def blind(
 
 
 def _spec(
-    template: str, min_ratio: float, max_ratio: float, model: str, adapter: str | None, base_url: str | None
+    in_flight: int,
+    template: str,
+    min_ratio: float,
+    max_ratio: float,
+    model: str,
+    adapter: str | None,
+    base_url: str | None,
 ) -> Any:
     from corrector.corrector import CorrectorOptions
     from corrector.gate import GateOptions
     from corrector.running import CorrectorSpec
 
     options = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
-    return CorrectorSpec(engine=engine_of(model, adapter, base_url), options=options)
+    return CorrectorSpec(engine=engine_of(model, adapter, base_url, in_flight), options=options)
