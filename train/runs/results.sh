@@ -8,8 +8,7 @@ set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
-flight=(--in-flight "${IN_FLIGHT:-8}")  # twice as fast as one after the other, on two cores
-judges=("${flight[@]}" --adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
+judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
   --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
 [ -s "$out/judges.md" ] || {
   $metaaligner train judge reward --load "$out/reward.npz" --on "$data/pairs/eval.jsonl.gz" \
@@ -20,7 +19,7 @@ judges=("${flight[@]}" --adapter "$ADAPTER" --judge measure --judge reward --rew
     --limit "${JUDGED:-40}" --in-flight 4
 } > "$out/judges.part"
 [ -s "$out/judges.md" ] || mv "$out/judges.part" "$out/judges.md"
-$metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" "${flight[@]}" \
+$metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
@@ -30,10 +29,9 @@ for objective in ${ALONE:-readability length repetition specificity factuality f
 done
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
-$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER" "${flight[@]}"
-$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain" "${flight[@]}"
-$metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER" \
-  "${flight[@]}"
+$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
+$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
+$metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
 CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named.
