@@ -1,5 +1,6 @@
 """Base models: a GGUF file, such as the embedded one, as plain weights that PEFT and vLLM can work with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,19 @@ def base(model: str, cache: Path) -> Path:
 
 def _unpack(gguf: Path, folder: Path) -> None:
     import torch
+    from gguf import GGUFReader
     from tokenizers import pre_tokenizers
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
+    fields = GGUFReader(gguf).fields  # read once: a vocabulary takes seconds
     tokenizer: Any = AutoTokenizer.from_pretrained(str(gguf.parent), gguf_file=gguf.name)
-    if b"smollm" in _pre_tokenizer(gguf):
+    if b"smollm" in _pre_tokenizer(fields):
         # transformers forgets that digits stand alone, and then cuts the white space before them in another way.
         tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
             [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
         )
     # Some versions of transformers read the file's end token wrongly; a model that learns another one never stops.
-    tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(_number(gguf, "eos_token_id"))
+    tokenizer.eos_token = tokenizer.pad_token = tokenizer.convert_ids_to_tokens(_number(gguf, fields, "eos_token_id"))
     packed: Any = AutoModelForCausalLM.from_pretrained(str(gguf.parent), gguf_file=gguf.name, dtype=torch.float32)
     config = packed.config
     config.__dict__.pop("quantization_config", None)
@@ -43,17 +46,13 @@ def _unpack(gguf: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
-def _pre_tokenizer(path: Path) -> bytes:
-    import gguf
-
-    field = gguf.GGUFReader(path).get_field("tokenizer.ggml.pre")
+def _pre_tokenizer(fields: Mapping[str, Any]) -> bytes:
+    field = fields.get("tokenizer.ggml.pre")
     return bytes(field.parts[field.data[0]]) if field else b""
 
 
-def _number(path: Path, name: str) -> int:
-    import gguf
-
-    field = gguf.GGUFReader(path).get_field(f"tokenizer.ggml.{name}")
+def _number(path: Path, fields: Mapping[str, Any], name: str) -> int:
+    field = fields.get(f"tokenizer.ggml.{name}")
     if field is None:
         raise ValueError(f"{path} does not say its {name}")
     return int(field.parts[field.data[0]][0])

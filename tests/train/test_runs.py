@@ -57,7 +57,7 @@ def test_the_papers_recipe_says_what_it_would_take(tmp_path: Path) -> None:
     assert {row["kind"] for row in rows} == {"identical", "equal", "better"}, "measures score what the data does not"
 
 
-def test_ablations_end_in_a_table(tmp_path: Path) -> None:
+def test_ablations_end_in_a_table(tmp_path: Path, work: Path) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     for split in ("train", "eval"):
         pairs(tmp_path / "data/pairs" / f"{split}.jsonl.gz", 12, "oasst_qlora")
@@ -69,6 +69,7 @@ def test_ablations_end_in_a_table(tmp_path: Path) -> None:
         ACCUMULATE="1",
         CASES="1",
         VARIANTS="no-warm-up",
+        BASE=str(work),
     )
     assert told.returncode == 0, told.stderr[-2000:]
     table = (tmp_path / "out/ablations.md").read_text()

@@ -49,8 +49,8 @@ FEW: dict[str, Any] = {"batch": 2, "max_steps": 4, "save_every": 50, "rank": 4, 
 
 
 @pytest.fixture(scope="module")
-def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return base("smollm2-135m-instruct", tmp_path_factory.mktemp("base"))
+def unpacked(work: Path) -> Path:
+    return base("smollm2-135m-instruct", work)
 
 
 def test_a_base_ends_as_its_file_says(unpacked: Path) -> None:

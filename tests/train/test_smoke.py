@@ -22,7 +22,7 @@ GOOD = (
 )
 
 
-def test_the_whole_way(tmp_path: Path) -> None:
+def test_the_whole_way(tmp_path: Path, work: Path) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
     pairs = tmp_path / "pairs.jsonl.gz"
     rows = [
@@ -33,7 +33,8 @@ def test_the_whole_way(tmp_path: Path) -> None:
     pairs.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in rows).encode()))
     ran = subprocess.run(
         [str(ROOT / "train/runs/smoke.sh"), str(pairs), str(tmp_path / "out")],
-        cwd=ROOT, env={**os.environ, "METAALIGNER": METAALIGNER}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, "METAALIGNER": METAALIGNER, "BASE": str(work)},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert (tmp_path / "out/adapter.gguf").stat().st_size > 100_000

@@ -4,6 +4,7 @@
 # PART times as many rows; 1 takes half an hour on two cores. CASES: of each kind of damage. VARIANTS: some of them only.
 set -euo pipefail
 data=$1 out=${2:-build/ablations} part=${PART:-1}
+base=${BASE:-$out/base}  # where the base model is unpacked, once
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 mkdir -p "$out"
@@ -13,9 +14,9 @@ $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.j
   --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300
 variant() {
   name=$1; shift
-  $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$out/base" --template chat --learning-rate 2e-4 \
+  $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$base" --template chat --learning-rate 2e-4 \
     --longest "${LONGEST:-512}" --batch 2 --accumulate "${ACCUMULATE:-4}" --max-steps "${STEPS:--1}" "$@"
-  $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$out/base" --gguf "$out/$name.gguf"
+  $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$base" --gguf "$out/$name.gguf"
   $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-8}" --out "$out/$name-mending" \
     --adapter "$out/$name.gguf"
 }
