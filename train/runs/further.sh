@@ -4,7 +4,8 @@
 # as many that stay as they are. An hour and a quarter on two cores, after half an hour for the policy's answers.
 # Not shipped (train/runs/results-read.md has the counts): it mends more and forgets a little, and SHARE=0.5 of it forgets
 # nothing; but what it learnt of short texts it does not do to the policy's own long ones. For a GPU: PART times as many
-# rows, CHARACTERS of an answer, LONGEST tokens of a row, BATCH, ACCUMULATE, STEPS (-1: all).
+# rows, CHARACTERS of an answer, LONGEST tokens of a row, BATCH, ACCUMULATE, STEPS (-1: all),
+# FIRST_LAYER=0.
 # Usage: train/runs/further.sh DATA FROM [OUT]     DATA has pairs/train.jsonl.gz; FROM: an adapter, GGUF or a folder
 set -euo pipefail
 data=$1 from=$2 out=${3:-build/further} part=${PART:-1}
@@ -25,7 +26,7 @@ $metaaligner train answers "$data/pairs/train.jsonl.gz" --out "$out/answers.json
   --made-from "$own" --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 \
   --longest "${CHARACTERS:-1300}" --longest-context 600
 $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" --from "$from" \
-  --template chat --template chat --template chat --template ultrafeedback --rank 32 --first-layer 12 \
+  --template chat --template chat --template chat --template ultrafeedback --rank 32 --first-layer "${FIRST_LAYER:-12}" \
   --learning-rate "${RATE:-3e-4}" --longest "${LONGEST:-900}" --batch "${BATCH:-2}" --accumulate "${ACCUMULATE:-4}" \
   --max-steps "${STEPS:-245}"
 $metaaligner train export "$out/run/3-better" --work "$out/base" --gguf "$out/adapter.gguf" \
