@@ -156,7 +156,7 @@ class Corrector:
         """Part by part; one for which there is no room is tried with less context, then in halves."""
         masked, joiner, kept = asked.masked, asked.joiner, asked.context
         waiting = deque(asked.parts)
-        options = _gate(self._options.gate, task.objectives)
+        options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
         done: list[_Part] = []
         span = 0
         while waiting:
@@ -352,12 +352,6 @@ class _Timed:
 def _raise(fault: gate.Fault | None) -> None:
     if fault is not None:
         raise _Fault(fault)
-
-
-def _gate(options: GateOptions, objectives: Sequence[Objective]) -> GateOptions:
-    """An objective that asks for less may say how little of a draft can be enough."""
-    least = min((aim.min_ratio for aim in objectives if aim.min_ratio is not None), default=options.min_ratio)
-    return options if least >= options.min_ratio else options.model_copy(update={"min_ratio": least})
 
 
 def _fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -30,6 +31,11 @@ class GateOptions(Strict):
 
     min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     max_ratio: Annotated[float, Field(ge=1)] = 3.0
+
+    def loosened(self, ratios: Iterable[float | None]) -> "GateOptions":
+        """For objectives that ask for less: a correction may be as short as the lowest of theirs says."""
+        least = min((ratio for ratio in ratios if ratio is not None), default=self.min_ratio)
+        return self if least >= self.min_ratio else self.model_copy(update={"min_ratio": least})
 
 
 def growing(draft: str, correction: str, options: GateOptions, slack: int = SLACK_CHARS) -> Fault | None:

@@ -75,19 +75,9 @@ def prepare(
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
     mix = Mix(
-        per_source,
-        made,
-        identical,
-        made_from,
-        refused,
-        answered,
-        kept,
-        cleaned,
-        broken_off,
-        simplified,
-        longest,
-        longest_context,
-    )
+        per_source, made=made, identical=identical, made_from=made_from, refused=refused, answered=answered, kept=kept,
+        cleaned=cleaned, broken_off=broken_off, simplified=simplified, longest=longest, longest_context=longest_context,
+    )  # fmt: skip
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, rows)
