@@ -1,6 +1,7 @@
 """The trail's database: rows in, rows out. SQLite or PostgreSQL, by URL. Knows no queue and no request."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -18,6 +19,8 @@ from gateway.audit.search import Wanted
 from gateway.audit.tables import HEAD, answers, feedback, texts
 
 Row = dict[str, Any]
+
+CLOSE_S = 3.0
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _MIGRATION_LOCK = 7_310_548  # any number, the same for every gateway of a database
@@ -60,6 +63,11 @@ class Store:
         return isinstance(error, OSError | OperationalError | PoolTimeout)
 
     async def aclose(self) -> None:
+        """Lets those who still read or write end, for a while: what they give back later nobody would close."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                while self._engine.pool.checkedout():  # type: ignore[attr-defined]
+                    await asyncio.sleep(0.01)
         await self._engine.dispose()
 
     async def write(self, rows: Sequence[Row]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import stat
+import threading
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from gateway.audit import tables
 from gateway.audit.search import Wanted
 from gateway.audit.store import Store
 from tests.gateway.audit.conftest import NOW, row
+from tests.gateway.conftest import soon
 
 
 async def test_what_was_written_is_read_again(store: Store) -> None:
@@ -193,6 +195,17 @@ async def test_nothing_that_was_deleted_stays_in_a_file(tmp_path: Path) -> None:
     await store.purge(timedelta(days=7))
     assert not any(b"a secret draft" in file.read_bytes() for file in tmp_path.glob("audit.db*"))
     await store.aclose()
+
+
+async def test_who_still_reads_when_it_closes_leaves_no_connection_behind(tmp_path: Path) -> None:
+    threads = threading.active_count()  # each connection has one
+    store = Store(f"sqlite:///{tmp_path}/audit.db")
+    await store.open()
+    reading = [asyncio.create_task(store.search(Wanted())) for _ in range(6)]
+    await asyncio.sleep(0)
+    await store.aclose()
+    assert await asyncio.gather(*reading) == [[]] * 6
+    await soon(lambda: threading.active_count() <= threads)
 
 
 async def test_an_error_does_not_say_what_was_to_be_kept(store: Store) -> None:
