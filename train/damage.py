@@ -4,6 +4,7 @@ Each kind is a pure function of text and a random generator, and gives None wher
 damage. `HELD_OUT` kinds are never trained on: they are the unseen objectives of an evaluation.
 """
 
+import itertools
 import random
 import re
 from collections.abc import Callable
@@ -230,14 +231,25 @@ def cut(text: str, rng: random.Random) -> str | None:
 
 def broken_off(text: str, rng: random.Random) -> tuple[str, str] | None:
     """The text broken off within a sentence, as at a limit of tokens, and what of it was ended before."""
-    parts = pieces(text)[: rng.choice((4, 8, 100))]
+    parts = pieces(text)[: rng.choice((8, 100, 100))]
     within = [number for number, part in enumerate(parts) if number and len(part.strip()) > 12]
     if not within:
         return None
     number = rng.choice(within)
     ended = "".join(parts[:number])
     begun = parts[number][: rng.randint(2, len(parts[number].strip()) - 4)].rstrip(" .,:;!?)*\"'")
-    return (ended + begun, ended.rstrip()) if _ENDED.search(ended) and begun else None
+    return (ended + begun, ended.rstrip()) if is_ended(ended) and begun else None
+
+
+def finished(text: str, begun: str) -> str:
+    """Of a text that breaks off after `begun`: up to the end of the sentence, as it was."""
+    borders = itertools.accumulate(len(piece) for piece in pieces(text))
+    return text[: next(border for border in borders if border >= len(begun))].rstrip()
+
+
+def is_ended(text: str) -> bool:
+    """Does it end where a sentence, a list's introduction, code or a formula may end?"""
+    return _ENDED.search(text) is not None
 
 
 def jargon(text: str, rng: random.Random) -> str | None:
@@ -298,7 +310,7 @@ def _told_apart(text: str) -> tuple[list[str], list[str]]:
         (again if len(said) > 12 and said in seen else kept).append(piece)
         seen.add(said)
     # Where the items of a list end without a stop, that the last one does is no sign of a limit.
-    if len(kept) > 1 and not _ENDED.search(kept[-1]) and _ENDED.search(kept[-2]):
+    if len(kept) > 1 and not is_ended(kept[-1]) and is_ended(kept[-2]):
         kept.pop()
     return kept, again
 

@@ -25,12 +25,12 @@ from train.prepare import USUAL, Wordings
 from train.progress import in_order
 from train.rows import Pair
 
-FINE, ALL, UNASKED = "fine", "all damage", ", not asked"
+FINE, BROKEN_OFF, ALL, UNASKED = "fine", "broken_off", "all damage", ", not asked"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`kind` is a kind of damage, or `fine`; `good` is what the draft was made from."""
+    """`kind` is a kind of damage, or `fine`; `good` is what the draft was made from, or what is to stay of it."""
 
     kind: str
     context: tuple[Turn, ...]
@@ -41,7 +41,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`before` and `after`: likeness to the good answer, 0 to 1 (difflib's ratio over words)."""
+    """`before` and `after`: likeness to the good answer, 0 to 1 (difflib's ratio over words).
+
+    What breaks off may be ended in any words, or where the sentence before ends: so far it is compared, if it is ended.
+    """
 
     kind: str
     verdict: str
@@ -78,7 +81,7 @@ def cases(
     made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
     broken = ((pair, damage.broken_off(pair.second.strip(), rng)) for pair in good)
     for pair, told in itertools.islice(((pair, told) for pair, told in broken if told is not None), a_kind):
-        made.append(Case("broken_off", pair.context, *told, usual))
+        made.append(Case(BROKEN_OFF, pair.context, *told, usual))
     return made
 
 
@@ -134,12 +137,15 @@ async def run(
 
 def outcome(case: Case, told: Correction) -> Outcome:
     spans = protect.mask(case.draft).spans
+    text = told.text
+    if case.kind == BROKEN_OFF and damage.is_ended(text):
+        text = text[: len(case.good)]
     return Outcome(
         kind=case.kind,
         verdict=told.verdict,
         reason=told.reason,
         before=likeness(case.draft, case.good),
-        after=likeness(told.text, case.good),
+        after=likeness(text, case.good),
         copied=copied(case.draft, told.text),
         spans_lost=sum(span not in told.text for span in spans),
         seconds=told.total_s,

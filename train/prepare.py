@@ -225,19 +225,22 @@ def kept(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
 
 
 def cleaned(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
-    """What a policy itself said twice, or did not end, under what it would be sent with as a rule."""
+    """What a policy itself said twice, under what it would be sent with as a rule."""
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "repetition")),), rng)
     return Row("better", "own:cleaned", pair.licence, pair.context, pair.first, pair.second, aims)
 
 
 def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
-    """A good answer that breaks off within a sentence, to end where the one before does; some do so already."""
-    found = damage.broken_off(pair.second.strip(), rng)
-    if found is None:
+    """A good answer that breaks off within a sentence, which is to be ended as it was; some do not break off."""
+    good = pair.second.strip()
+    if (found := damage.broken_off(good, rng)) is None:
         return None
-    draft, target = found
+    draft, before = found
+    target = damage.finished(good, draft)
+    if not damage.is_ended(target):
+        return None
     if rng.random() < ENDED:
-        draft = target = rng.choice((target, pair.second.strip()))
+        draft = target = rng.choice((before, target, good)) if damage.is_ended(good) else target
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "fluency")),), rng)
     return Row("better", "made:broken_off", pair.licence, pair.context, draft, target, aims)
 
@@ -332,9 +335,10 @@ def compose(
 
 def _loops(pair: Pair) -> bool:
     """Is it a policy's own answer without what it says twice, and are those sentences, and not the lines of a form?"""
-    if pair.first == pair.second or pair.second != damage.cleaned(pair.first):
+    again = damage.said_twice(pair.first)
+    if not again or pair.second != damage.cleaned(pair.first):
         return False
-    return all(re.search(r"[.!?:]\s*\Z", piece) for piece in damage.said_twice(pair.first)[:-1])
+    return all(re.search(r"[.!?:]\s*\Z", piece) for piece in again[:-1])
 
 
 def _in_turns(pairs: Sequence[Pair]) -> list[Pair]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train import judges
+from train import damage, judges
 from train.evaluate import Judged, Outcome
 from train.intervals import mean
 from train.judges import Agreement, measure
@@ -15,6 +15,7 @@ COUNTS: Mapping[str, Callable[[str], float]] = {
     "words": lambda text: len(measure.words(text)),
     "school grade to read it": measure.grade,
     "share said before": measure.repeated,
+    "share that ends, and does not break off": damage.is_ended,
 }
 # By judge and objective, what people say of the judge; None where nobody has said anything.
 People = Mapping[tuple[str, str], Agreement | None]

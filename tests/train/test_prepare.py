@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,24 +96,34 @@ def test_what_repeats_the_lines_of_a_form_is_no_loop_to_learn_from() -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_an_answer_that_breaks_off_ends_where_the_sentence_before_did(seed: int) -> None:
+def test_an_answer_breaks_off_within_a_sentence(seed: int) -> None:
     found = damage.broken_off(GOOD, random.Random(seed))
     assert found is not None
-    draft, ended = found
-    assert GOOD.startswith(draft)
-    assert draft.startswith(ended)
-    assert ended.endswith(".")
-    assert not draft.endswith(".")
+    draft, before = found
+    whole = damage.finished(GOOD, draft)
+    assert GOOD.startswith(whole)
+    assert whole.startswith(draft)
+    assert draft.startswith(before)
+    assert damage.is_ended(before)
+    assert not damage.is_ended(draft)
+    assert whole.endswith(".")
+    assert "." not in whole[len(draft) : -1], "not more than the sentence"
     assert damage.broken_off("One sentence only.", random.Random(seed)) is None
 
 
 def test_answers_that_break_off_are_ended_and_those_that_do_not_are_left() -> None:
     rows, _ = compose([pair()] * 40, Mix(broken_off=30), Wordings(), 1, Skipped())
     assert len(rows) == 30
-    assert {row.target.endswith(".") for row in rows} == {True}
+    assert {damage.is_ended(row.target) for row in rows} == {True}
     left = [row for row in rows if row.draft == row.target]
     assert 8 < len(left) < 22, "as many as are ended, about: what tells them apart is the end"
     assert any(row.draft == GOOD for row in left)
+    assert all(row.target.startswith(row.draft) for row in rows), "nothing is taken out"
+
+
+def test_an_answer_that_itself_breaks_off_is_nothing_to_end_as_it_was() -> None:
+    unended = replace(pair(), second="Tea is a drink. It is made of the leaves of a")
+    assert compose([unended] * 40, Mix(broken_off=30), Wordings(), 1, Skipped())[0] == []
 
 
 def test_what_is_asked_to_be_shorter_or_plainer_is_left_as_it_is_where_nobody_asks() -> None:

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from corrector.correction import Correction
 from tests.conftest import ROOT
 from tests.gateway.test_cli import METAALIGNER
-from train import damage
+from train import damage, mending
 from train.intervals import bootstrap
-from train.mending import Outcome, cases, copied, likeness, markdown, summary
+from train.mending import Case, Outcome, cases, copied, likeness, markdown, summary
 from train.prepare import Wordings
 from train.rows import Pair
 
@@ -64,6 +65,22 @@ def test_likeness_and_what_is_copied() -> None:
     assert likeness("a b", "c d") == 0
     assert copied("a b c d", "a c x y z") == 0.5
     assert copied("", "a") == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "after"),
+    [
+        ("The sky is blue.", 1),
+        ("The sky is blue. It is so by day.", 1),
+        ("The sky is blue. It is so", 8 / 11),
+        ("It is so by day.", 2 / 9),
+    ],
+)
+def test_what_breaks_off_may_be_ended_in_any_words_or_where_the_sentence_before_ends(text: str, after: float) -> None:
+    case = Case("broken_off", (), "The sky is blue. It is s", "The sky is blue.", ())
+    found = mending.outcome(case, Correction(text, "corrected", "rewritten"))
+    assert found.before == 8 / 11
+    assert found.after == pytest.approx(after)
 
 
 def outcome(kind: str, before: float, after: float) -> Outcome:
