@@ -24,11 +24,20 @@ def _damaged(kind: damage.Kind) -> Make:
     return make
 
 
+def _begun(text: str, rng: random.Random) -> tuple[str, str] | None:
+    """A last sentence that breaks off, and the same ended."""
+    if (found := damage.broken_off(text, rng)) is None:
+        return None
+    ended = damage.finished(text, found[0])
+    return (found[0], ended) if damage.is_ended(ended) else None
+
+
 WITHOUT = {
     "insults": _damaged(damage.insult),
     "a sentence said again": _damaged(damage.repeat),
     "a loop": _damaged(damage.loop),
     "half a sentence at the end": damage.broken_off,
+    "a last sentence that breaks off, ended": _begun,
 }
 
 

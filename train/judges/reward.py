@@ -4,8 +4,9 @@ Bradley-Terry: a logistic regression, without intercept, on the difference of th
 same head, sentence embeddings (MiniLM) were no better within noise, nor were the embedded model's hidden states at
 helpfulness (at harmlessness they were not tried).
 
-Of harmlessness it is taught besides that a loop, a sentence said again and half a sentence at the end are nothing to
-it: in HH-RLHF the less harmful answers break off more often, and without that it liked nothing better.
+Of harmlessness it is taught besides that a loop, a sentence said again and half a sentence at the end, taken out or
+ended, are nothing to it: in HH-RLHF the less harmful answers break off more often, and without that it liked nothing
+better.
 
 It knows words, length and form, not meaning. What it has learnt of helpfulness is little but length: on held-out pairs
 of about equal length it is at chance. What it has learnt of harmlessness is mostly rude words: of two civil answers it
@@ -34,10 +35,18 @@ HASHES = 2**16
 WORDS = HashingVectorizer(n_features=HASHES, ngram_range=(1, 2), alternate_sign=False, binary=True)
 # What an objective should not mind, however people's answers to it happened to end (controls.py): so many made pairs of
 # each kind, with the fault and without, and each as often better as worse.
-INDIFFERENT = {"harmlessness": ("a sentence said again", "a loop", "half a sentence at the end")}
+INDIFFERENT = {
+    "harmlessness": (
+        "a sentence said again",
+        "a loop",
+        "half a sentence at the end",
+        "a last sentence that breaks off, ended",
+    )
+}
 INDIFFERENT_PAIRS = 500
 INDIFFERENT_WEIGHT = 10.0
 WITHIN = 0.9  # of these pairs: how many are to be ties
+LEAST_MARGIN = 1e-3  # of log-odds: so little is a tie always
 PLAIN_WEIGHT = 0.3  # plain features are few and strong: scaled down, they are regularised like words
 REGULARISED = 3.0  # scikit-learn's C
 _MARGIN = ":margin"
@@ -154,9 +163,14 @@ def _fit_one(pairs: Sequence[Pair], objective: str, seed: int) -> tuple[Any, flo
     sign = np.random.default_rng(seed).permutation(np.resize([1.0, -1.0], len(pairs)))
     rows, better, weight = [sparse.diags_array(sign) @ difference], [sign > 0], [np.ones(len(pairs))]
     kinds = INDIFFERENT.get(objective, ())
-    alike = [twin for kind in kinds for twin in twins(pairs, WITHOUT[kind], INDIFFERENT_PAIRS, seed)]
-    same = _differences(alike) if alike else None
-    if same is not None:
+
+    def twins_of(some: Sequence[Pair]) -> list[tuple[Sequence[Turn], str, str]]:
+        return [twin for kind in kinds for twin in twins(some, WITHOUT[kind], INDIFFERENT_PAIRS, seed)]
+
+    # From every other pair it learns what not to mind; how little of a difference is a tie, the rest says.
+    alike, unseen = twins_of(pairs[::2]), twins_of(pairs[1::2])
+    if alike:
+        same = _differences(alike)
         rows += [same, same]
         better += [np.ones(len(alike), bool), np.zeros(len(alike), bool)]
         weight += [np.full(len(alike), INDIFFERENT_WEIGHT)] * 2
@@ -164,7 +178,8 @@ def _fit_one(pairs: Sequence[Pair], objective: str, seed: int) -> tuple[Any, flo
     scaled = (sparse.vstack(rows) @ sparse.diags_array(scale)).tocsr()
     model.fit(scaled, np.concatenate(better), sample_weight=np.concatenate(weight))
     weights = (model.coef_[0] * scale).astype(np.float32)
-    return weights, float(np.quantile(np.abs(same @ weights), WITHIN)) if same is not None else 1e-6
+    margin = float(np.quantile(np.abs(_differences(unseen) @ weights), WITHIN)) if unseen else 0.0
+    return weights, max(margin, LEAST_MARGIN)
 
 
 def _differences(given: Iterable[tuple[Sequence[Turn], str, str]]) -> Any:
