@@ -231,11 +231,11 @@ def cut(text: str, rng: random.Random) -> str | None:
 
 def broken_off(text: str, rng: random.Random) -> tuple[str, str] | None:
     """The text broken off within a sentence, as at a limit of tokens, and what of it was ended before."""
-    parts = pieces(text)[: rng.choice((8, 100, 100))]
+    parts = pieces(text)[: rng.choice((8, 100, 100, 100))]
     within = [number for number, part in enumerate(parts) if number and len(part.strip()) > 12]
     if not within:
         return None
-    number = rng.choice(within)
+    number = rng.choice(within[len(within) // 2 :])
     ended = "".join(parts[:number])
     begun = parts[number][: rng.randint(2, len(parts[number].strip()) - 4)].rstrip(" .,:;!?)*\"'")
     return (ended + begun, ended.rstrip()) if is_ended(ended) and begun else None

@@ -323,7 +323,10 @@ def compose(
     plain = islice((pair for pair in fine if not refusals.sounds_harmful(pair)), mix.kept - len(sounds))
     rows += [kept(pair, wordings, rng) for pair in (*sounds, *plain)]
     rows += [cleaned(pair, wordings, rng) for pair in islice(filter(_loops, usable), mix.cleaned)]
-    broken = (broken_off(pair, wordings, rng) for pair in good)
+    # What breaks off does so at a limit of tokens, as a rule: the longer ones are what it happens to.
+    distinct = (pair for pair in usable if not mix.made_from or pair.source in mix.made_from)
+    longest = sorted(distinct, key=lambda pair: -len(pair.second))[: mix.broken_off * 3 // 2]
+    broken = (broken_off(pair, wordings, rng) for pair in rng.sample(longest, len(longest)))
     rows += islice((row for row in broken if row is not None), mix.broken_off)
     simple = (row for pair in good for row in simplified(pair, wordings, rng))
     rows += islice(simple, mix.simplified)

@@ -1,7 +1,7 @@
 """/console/api/objectives, for admins: what is in force, what a change would do, and the change itself."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,13 +132,18 @@ async def _kept(context: Context, snapshot: Snapshot, tenant: Any, count: int) -
     wanted = Wanted(tenant=tenant if isinstance(tenant, str) and tenant else None, with_texts=True, limit=count)
     async with context.trail.reading() as store:
         rows = [await store.get(row["id"]) for row in await store.search(wanted)]
-    return [_given(row) for row in rows if row is not None and row["corrector"] in snapshot.correctors]
+    known = snapshot.config.objectives.objectives
+    return [_given(row, known) for row in rows if row is not None and row["corrector"] in snapshot.correctors]
 
 
-def _given(row: dict[str, Any]) -> Given:
+def _given(row: dict[str, Any], known: Mapping[str, Objective]) -> Given:
+    """In the words that the objectives had then; what they allow the gate is not in a trail, and is as it is now."""
     text = row["choices"][0]
     told = row["descriptions"] or {}
-    aims = tuple(Objective(key=key, name=name, description=said) for key, (name, said) in told.items())
+    aims = tuple(
+        Objective(key=key, name=name, description=said, min_ratio=known[key].min_ratio if key in known else None)
+        for key, (name, said) in told.items()
+    )
     turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["context"] or ())
     sent = text["correction"] if text["correction"] is not None else text["draft"]
     before = {"text": sent, "verdict": text["verdict"]}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.admin import KEY_ENV, Admin, made_up_key
-from tests.conftest import OBJECTIVES, Gateway, correcting
+from tests.conftest import OBJECTIVES, Gateway, correcting, saying
 from tests.gateway.conftest import BETTER, DRAFT, World
 from wire import sse
 
@@ -188,6 +188,21 @@ async def test_a_change_is_tried_on_the_last_answers(world: World) -> None:
     assert one["after"]["text"] == DRAFT.replace("sky", "heaven")
     assert "Helpfulness: Be poetic | " in corrector.last["prompt"]
     assert gw.app.state.reloader.snapshot.config.objectives.objectives["helpfulness"].description != "Be poetic"
+
+
+async def test_a_change_is_tried_with_as_little_left_as_the_answers_other_objectives_allow(world: World) -> None:
+    brief = "humour: {name: Humour, description: The response should be one joke, min_ratio: 0.1}\nsets:"
+    objectives = FULL.replace("humour: The response should be cheerful and amusing\nsets:", brief)
+    long = saying(
+        f"{DRAFT} Others say that it is for quite another reason. Nobody has yet asked the sky what it thinks."
+    )
+    gw, _, _ = await world(long, correcting(lambda text: text.partition(". ")[0] + "."), objectives)
+    gw.policies.write_text(gw.policies.read_text().replace("template:", "gate: {min_ratio: 0.6}, template:"))
+    change = {"key": "rhyme", "description": "Rhyme"}
+    for asked, reason in (("helpfulness", "too_short"), ("humour", "rewritten")):
+        await gw.chat({"X-Align-Objectives": asked})
+        (one,) = await events(gw, "/console/api/objectives/preview", **change, count=1)
+        assert one["after"]["reason"] == reason
 
 
 async def test_a_change_is_tried_on_what_the_page_has_shown_where_nothing_is_kept(world: World) -> None:
