@@ -26,10 +26,8 @@ def _damaged(kind: damage.Kind) -> Make:
 
 def _begun(text: str, rng: random.Random) -> tuple[str, str] | None:
     """A last sentence that breaks off, and the same ended."""
-    if (found := damage.broken_off(text, rng)) is None:
-        return None
-    ended = damage.finished(text, found[0])
-    return (found[0], ended) if damage.is_ended(ended) else None
+    found = damage.begun(text, rng)
+    return None if found is None else (found[0], found[2])
 
 
 WITHOUT = {

@@ -241,10 +241,14 @@ def broken_off(text: str, rng: random.Random) -> tuple[str, str] | None:
     return (ended + begun, ended.rstrip()) if is_ended(ended) and begun else None
 
 
-def finished(text: str, begun: str) -> str:
-    """Of a text that breaks off after `begun`: up to the end of the sentence, as it was."""
+def begun(text: str, rng: random.Random) -> tuple[str, str, str] | None:
+    """As `broken_off`, and besides the text up to the end of the sentence, as it was; None if it is not ended there."""
+    if (found := broken_off(text, rng)) is None:
+        return None
+    draft, before = found
     borders = itertools.accumulate(len(piece) for piece in pieces(text))
-    return text[: next(border for border in borders if border >= len(begun))].rstrip()
+    whole = text[: next(border for border in borders if border >= len(draft))].rstrip()
+    return (draft, before, whole) if is_ended(whole) else None
 
 
 def is_ended(text: str) -> bool:

@@ -233,12 +233,9 @@ def cleaned(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
 def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
     """A good answer that breaks off within a sentence, which is to be ended as it was; some do not break off."""
     good = pair.second.strip()
-    if (found := damage.broken_off(good, rng)) is None:
+    if (found := damage.begun(good, rng)) is None:
         return None
-    draft, before = found
-    target = damage.finished(good, draft)
-    if not damage.is_ended(target):
-        return None
+    draft, before, target = found
     if rng.random() < ENDED:
         draft = target = rng.choice((before, target, good)) if damage.is_ended(good) else target
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "fluency")),), rng)
@@ -303,7 +300,8 @@ def compose(
             : mix.per_source.get(source, mix.per_source.get("*", 0))
         ]
         rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
-    good = _in_turns([pair for pair in usable if not mix.made_from or pair.source in mix.made_from])
+    suited = [pair for pair in usable if not mix.made_from or pair.source in mix.made_from]
+    good = _in_turns(suited)
     for number in range(mix.identical if good else 0):
         rows.append(identical(good[number % len(good)], wordings, rng))
     tries = 0
@@ -324,8 +322,7 @@ def compose(
     rows += [kept(pair, wordings, rng) for pair in (*sounds, *plain)]
     rows += [cleaned(pair, wordings, rng) for pair in islice(filter(_loops, usable), mix.cleaned)]
     # What breaks off does so at a limit of tokens, as a rule: the longer ones are what it happens to.
-    distinct = (pair for pair in usable if not mix.made_from or pair.source in mix.made_from)
-    longest = sorted(distinct, key=lambda pair: -len(pair.second))[: mix.broken_off * 3 // 2]
+    longest = sorted(suited, key=lambda pair: -len(pair.second))[: mix.broken_off * 3 // 2]
     broken = (broken_off(pair, wordings, rng) for pair in rng.sample(longest, len(longest)))
     rows += islice((row for row in broken if row is not None), mix.broken_off)
     simple = (row for pair in good for row in simplified(pair, wordings, rng))

@@ -97,10 +97,10 @@ def test_what_repeats_the_lines_of_a_form_is_no_loop_to_learn_from() -> None:
 
 @given(st.integers(0, 10_000))
 def test_an_answer_breaks_off_within_a_sentence(seed: int) -> None:
-    found = damage.broken_off(GOOD, random.Random(seed))
+    found = damage.begun(GOOD, random.Random(seed))
     assert found is not None
-    draft, before = found
-    whole = damage.finished(GOOD, draft)
+    draft, before, whole = found
+    assert damage.broken_off(GOOD, random.Random(seed)) == (draft, before)
     assert GOOD.startswith(whole)
     assert whole.startswith(draft)
     assert draft.startswith(before)
@@ -108,7 +108,7 @@ def test_an_answer_breaks_off_within_a_sentence(seed: int) -> None:
     assert not damage.is_ended(draft)
     assert whole.endswith(".")
     assert "." not in whole[len(draft) : -1], "not more than the sentence"
-    assert damage.broken_off("One sentence only.", random.Random(seed)) is None
+    assert damage.begun("One sentence only.", random.Random(seed)) is None
 
 
 def test_answers_that_break_off_are_ended_and_those_that_do_not_are_left() -> None:

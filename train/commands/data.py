@@ -23,7 +23,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 @click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
 @click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
 @click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
-@click.option("--cleaned", default=0, show_default=True, help="A policy's own answers, said once and to an end.")
+@click.option("--cleaned", default=0, show_default=True, help="A policy's own loops, said once.")
 @click.option("--simplified", default=0, show_default=True, help="Good answers in fewer or plainer words.")
 @click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
 @click.option(
