@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from tests.corrector.scripted import corrector  # noqa: F401  # a fixture of all that is here
+
 TEMPLATE = (
     "{% for message in messages %}{% if message['role'] == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
     "{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}assistant:"

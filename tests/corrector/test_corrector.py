@@ -1,75 +1,21 @@
 """One correction from end to end, by a scripted corrector model behind a real HTTP endpoint."""
 
 import asyncio
-import itertools
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from corrector.correction import Correction, Task, last
-from corrector.corrector import Corrector, CorrectorOptions
+from corrector.correction import Task, last
 from corrector.objectives import Objective
 from corrector.templates import Turn
-from tests.conftest import Handler, Service, correcting, streaming
+from tests.conftest import correcting, streaming
+from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, answer_in, corrected, saying
 from wire import sse
-from wire.endpoint import Endpoint
-from wire.errors import Rejected, WireError
-
-Start = Callable[[Handler], Awaitable[Service]]
-HELPFUL = (Objective(key="helpfulness", name="Helpfulness", description="The response should be useful"),)
-ASKED = (Turn("user", "How do I make tea?"),)
-DRAFT = (
-    "First of all, boil the water well. Then warm the pot. Put in one spoon of leaves for each cup. "
-    "Let it stand for four minutes. At the end pour it through a strainer. Some like a slice of lemon in it."
-)
-
-
-@pytest.fixture
-async def corrector(service: Start) -> AsyncIterator[Callable[..., Awaitable[tuple[Corrector, Service]]]]:
-    endpoints = []
-
-    async def make(handler: Handler, context: int = 4096, **options: Any) -> tuple[Corrector, Service]:
-        upstream = await service(handler)
-        endpoint = Endpoint("the corrector c", [upstream.url])
-        endpoints.append(endpoint)
-        made = Corrector("c", CorrectorOptions(**options), endpoint, model="aligner", context_tokens=context)
-        return made, upstream
-
-    yield make
-    for endpoint in endpoints:
-        await endpoint.aclose()
-
-
-async def corrected(corrector: Corrector, draft: str, **options: Any) -> tuple[list[str], Correction]:
-    """The pieces sent, and what became of the draft."""
-    options.setdefault("context", ASKED)
-    *pieces, told = [
-        piece async for piece in corrector.correct(Task(draft=draft, objectives=HELPFUL, **options)) if piece
-    ]
-    assert isinstance(told, Correction)
-    texts = [piece for piece in pieces if isinstance(piece, str)]
-    assert "".join(texts) == told.text, "what is told is what was sent"
-    return texts, told
-
-
-def saying(*pieces: str, finish_reason: str | None = "stop", pause_s: float = 0.0) -> Handler:
-    """A corrector that says this whatever it is asked."""
-
-    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": piece}]} for piece in pieces]
-        if finish_reason:
-            events.append({"choices": [{"index": 0, "text": "", "finish_reason": finish_reason}]})
-        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE], pause_s)
-
-    return handler
-
-
-def answer_in(body: dict[str, Any]) -> str:
-    return str(body["prompt"]).rpartition(" | Answer: ")[2].removesuffix(" | Edit: ")
+from wire.errors import Rejected
 
 
 async def test_a_rewriting(corrector: Callable[..., Any]) -> None:
@@ -306,78 +252,6 @@ async def test_a_joiner_of_the_model_is_not_taken_for_ours(corrector: Callable[.
     made, _ = await corrector(correcting(lambda text: text))
     _, told = await corrected(made, draft)
     assert told.text == draft
-
-
-async def test_a_long_answer_is_corrected_in_parts(corrector: Callable[..., Any]) -> None:
-    draft = "\n\n".join(f"Paragraph {n} says `code{n}` and some more words about tea and water." for n in range(12))
-    made, upstream = await corrector(correcting(lambda text: text.replace("more", "few")), max_new_tokens=64)
-    _, told = await corrected(made, draft, live=True)
-    assert told.text == draft.replace("more", "few")
-    assert told.parts == len(upstream.requests) > 3
-    assert told.verdict == "corrected"
-
-
-async def test_one_bad_part_is_kept_and_told(corrector: Callable[..., Any]) -> None:
-    numbers = itertools.count()
-
-    def change(text: str) -> str:
-        return "" if next(numbers) == 1 else text.replace("more", "few")
-
-    draft = "\n\n".join(f"Paragraph {n} says something and some more words about tea and water." for n in range(4))
-    made, _ = await corrector(correcting(change), max_new_tokens=32)
-    _, told = await corrected(made, draft)
-    assert (told.verdict, told.parts) == ("corrected", 4)
-    assert told.reason == "rewritten; 1 of 4 parts kept"
-    assert told.text == draft.replace("more", "few").replace(
-        "1 says something and some few", "1 says something and some more"
-    )
-
-
-async def test_the_oldest_turns_are_dropped_first(corrector: Callable[..., Any]) -> None:
-    context = tuple(Turn("user" if n % 2 == 0 else "assistant", f"Turn {n} " + "word " * 100) for n in range(9))
-    made, upstream = await corrector(correcting(lambda text: text), context=1200)
-    _, told = await corrected(made, DRAFT, context=context)
-    kept = [int(n) for n in re.findall(r"Turn (\d+)", upstream.last["prompt"])]
-    assert kept == list(range(9 - len(kept), 9))
-    assert told.dropped_turns == 9 - len(kept) > 0
-    assert not told.shortened_turn
-
-
-async def test_a_turn_that_is_too_long_by_itself_loses_its_middle_and_that_is_told(
-    corrector: Callable[..., Any],
-) -> None:
-    made, upstream = await corrector(correcting(lambda text: text), context=1200)
-    _, told = await corrected(made, DRAFT, context=(Turn("user", "Begin " + "word " * 5000 + "End"),))
-    assert (told.dropped_turns, told.shortened_turn) == (0, True)
-    assert "Begin" in upstream.last["prompt"]
-    assert "End" in upstream.last["prompt"]
-
-
-async def test_an_engine_with_less_room_than_it_says_is_asked_with_less(corrector: Callable[..., Any]) -> None:
-    """llama.cpp and vLLM both answer 400 when prompt and answer do not fit."""
-
-    async def small(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        if len(body["prompt"]) > 700:
-            message = "the request exceeds the available context size"
-            return web.json_response({"error": {"message": message}}, status=400)
-        return await correcting(lambda text: text.replace("tea", "coffee"))(request, body)
-
-    draft = "\n\n".join(f"Paragraph {n} says something about tea and water and cups." for n in range(20))
-    made, _ = await corrector(small)
-    _, told = await corrected(made, draft, context=(Turn("user", "word " * 200), *ASKED))
-    assert told.text == draft.replace("tea", "coffee")
-    assert told.parts > 1
-
-
-async def test_no_room_even_for_a_sentence_is_a_failure_not_a_loop(corrector: Callable[..., Any]) -> None:
-    async def none(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        return web.json_response({"error": {"message": "maximum context length is 4 tokens"}}, status=400)
-
-    made, _ = await corrector(none)
-    with pytest.raises(WireError):
-        await corrected(made, DRAFT, keep_draft_on_failure=False)
-    _, told = await corrected(made, DRAFT)
-    assert (told.text, told.verdict, told.reason) == (DRAFT, "failed", "corrector_unavailable")
 
 
 @pytest.mark.parametrize("live", [True, False])
