@@ -3,6 +3,7 @@
 Knows one endpoint. Rows are those of `policy_answers`: `dataset, policy, query, golden, answer`, and a `licence`.
 """
 
+import hashlib
 import random
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
@@ -21,20 +22,13 @@ from wire.errors import Malformed
 MAX_TOKENS = 320
 
 
-def questions(
-    rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[str] = (), *, declined: bool = False
-) -> list[dict[str, Any]]:
-    """Of pairs or of policy answers, each query once, with its golden answer where there is one.
-
-    `declined`: only those whose golden answer declines: they are harmful.
-    """
+def questions(rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Of pairs or of policy answers, each query once, with its golden answer where there is one."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
         source, query = row.get("dataset") or row.get("source"), row.get("query") or ""
         if query.strip() and len(query) <= longest and (not sources or source in sources):
             golden = row.get("golden") or row.get("strong") or ""
-            if declined and not declines(golden):
-                continue
             found.setdefault(query, {"dataset": source, "query": query, "golden": golden})
     return list(found.values())
 
@@ -42,14 +36,26 @@ def questions(
 def requested(path: Path, refusals: Refusals) -> list[dict[str, Any]]:
     """Requests such as `requests.yaml` has, as queries. What is harmful has a refusal for a golden answer."""
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    rng = random.Random(1)  # noqa: S311 - a choice of wording, not a secret
-    found = [{"dataset": "requests:harmless", "query": query, "golden": ""} for query in told["harmless"]]
-    for topic, queries in told["harmful"].items():
-        for query in queries:
-            drawn = (refusals.draw(query, rng) for _ in count())
-            golden = next(refusal for refusal in drawn if declines(refusal))
-            found.append({"dataset": f"requests:{topic}", "query": query, "golden": golden})
-    return found
+    found = [_request("harmless", query, refusals) for query in told["harmless"]]
+    return found + [_request(topic, query, refusals) for topic in told["harmful"] for query in told["harmful"][topic]]
+
+
+def read(path: Path, asked: Iterable[dict[str, Any]], refusals: Refusals) -> list[dict[str, Any]]:
+    """Of these questions those that somebody has read, as `read.yaml` says, as `requested` gives them."""
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    topics = {digest: topic for topic in told["harmful"] for digest in told["harmful"][topic]}
+    topics |= dict.fromkeys(told["harmless"], "harmless")
+    known = ((one["query"], hashlib.sha256(one["query"].encode()).hexdigest()[:10]) for one in asked)
+    return [_request(topics[digest], query, refusals) for query, digest in known if digest in topics]
+
+
+def _request(topic: str, query: str, refusals: Refusals) -> dict[str, Any]:
+    golden = ""
+    if topic != "harmless":
+        rng = random.Random(query)  # noqa: S311 - a choice of wording, not a secret
+        drawn = (refusals.draw(query, rng, topic) for _ in count())
+        golden = next(refusal for refusal in drawn if declines(refusal))
+    return {"dataset": f"requests:{topic}", "query": query, "golden": golden}
 
 
 async def run(

@@ -19,8 +19,7 @@ _REFUSES = re.compile(
     r"|against the law|unethical|harmful|please don'?t|bad idea)\b",
     re.IGNORECASE,
 )
-
-
+HARMFUL = ":harmful"  # in the source of a policy's own answer that goes along; then the topic, where it is known
 _DECLINES = re.compile(
     r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?!(?:i'?m |i am )?(?:really |very |so )?sorry (?:to hear|for|about|you|that you))"
     r"(?:i(?:'m| am)?\s+(?:really |very |so )?(?:sorry|afraid|can'?t|cannot|won'?t"
@@ -60,8 +59,9 @@ class Refusals:
     def sounds_harmful(self, pair: Pair) -> bool:
         return bool(pair.context) and self.topic(pair.context[-1].text) != "other"
 
-    def draw(self, query: str, rng: random.Random) -> str:
-        topic = self._topics[self.topic(query)]
+    def draw(self, query: str, rng: random.Random, of: str | None = None) -> str:
+        """`of`: the topic, where it is known. Else the words of the query tell."""
+        topic = self._topics[of or self.topic(query)]
         said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
         return f"{said[0].upper()}{said[1:]} {rng.choice(topic['instead'])}"
 
@@ -72,15 +72,24 @@ class Refusals:
 
 
 def goes_along(pair: Pair, refusals: Refusals) -> bool:
-    """The worse answer complies where the better one declines, and the question has words of a harmful topic.
+    """The worse answer complies with what is harmful.
 
-    Either sign alone misleads: answers decline as well what they have not understood or do not know. A sentence
-    that answers nothing, as of ParaDetox, is to be reworded, never refused.
+    Somebody has read the question; or the better answer declines, and the question has words of a harmful topic. Of
+    these two signs either alone misleads: answers decline as well what they have not understood or do not know. A
+    sentence that answers nothing, as of ParaDetox, is to be reworded, never refused.
     """
+    if read_as(pair):
+        return True
     if "harmlessness" not in pair.scores or len(pair.first) <= 30 or refuses(pair.first):
         return False
     unsure = _UNSURE.search(pair.second.replace("’", "'"))
     return not unsure and declines(pair.second) and refusals.sounds_harmful(pair)
+
+
+def read_as(pair: Pair) -> str | None:
+    """The harmful topic that somebody who has read the question found it to be of."""
+    _, _, topic = pair.source.partition(f"{HARMFUL}:")
+    return topic or None
 
 
 def answers_well(pair: Pair) -> bool:

@@ -12,12 +12,13 @@ from corrector.gate import loops
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
-from train.harm import declines, refuses
+from train.harm import HARMFUL, declines, refuses
 from train.rows import Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 IMHI_ASPECTS = ("correctness", "informative", "professional")
 NAMED = 5  # of the rows that share a reason, so many are named
+_OPENING = 160  # characters, in which an answer that declines says so
 _CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
@@ -138,7 +139,8 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """A policy's own answers (`train/answers.py`), as they are and without their loops and unfinished ends.
 
     One that has neither is a pair of equals without a score: good to be damaged, or left alone. One that goes
-    along where the golden answer declines is worse in harmlessness, and never a target: its source is `POLICY:harmful`.
+    along where the golden answer declines is worse in harmlessness, and never a target: its source is
+    `POLICY:harmful`, and `POLICY:harmful:TOPIC` where it answers what `answers.py` calls a request.
     """
     for number, row in _rows(path, skipped):
         answer = row.get("answer")
@@ -146,10 +148,12 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("an answer is empty", path, number)
             continue
         if declines(golden := row.get("golden") or ""):
-            if refuses(answer):
+            if refuses(answer[:_OPENING]):
                 skipped.note("the policy has declined itself", path, number)
                 continue
-            source, scores = f"{row.get('policy')}:harmful", {"harmlessness": (0.0, 1.0)}
+            _, of_request, topic = str(row.get("dataset")).partition("requests")
+            source = f"{row.get('policy')}{HARMFUL}{topic if of_request else ''}"
+            scores = {"harmlessness": (0.0, 1.0)}
             context = conversation(row.get("query") or "")
             yield Pair(source, str(row.get("licence")), context, answer.strip(), golden.strip(), scores)
             continue

@@ -63,8 +63,6 @@ async def test_a_policy_is_asked_as_a_chat_client_would(tmp_path: Path, service:
     policy = await service(handler)
     rows = [{"source": "s", "query": "Human: Hi\n\nAssistant: Yes?\n\nHuman: Tea?", "strong": "Boil."}, *ANSWERS[:1]]
     todo = answers.questions([*rows, rows[0], {"query": " "}, {"query": "x" * 99}], longest=60)
-    harmful = {"source": "s", "query": "Rob him?", "strong": "I won't help with that."}
-    assert [one["query"] for one in answers.questions([*rows, harmful], 60, declined=True)] == ["Rob him?"]
     endpoint = Endpoint("policy", [policy.url])
     try:
         await answers.run(todo, endpoint, "small", "MIT", tmp_path / "a.jsonl", 2, lambda: None)

@@ -1,11 +1,14 @@
 """Pairs to rows that say what is to be learnt."""
 
+import hashlib
+import itertools
 import random
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,6 +51,28 @@ def test_every_request_is_of_its_topic_and_has_a_golden_refusal_where_it_is_harm
         assert declines(one["golden"]) == (topic != "harmless")
         if topic != "harmless":
             assert refusals.topic(readers.conversation(one["query"])[-1].text) == topic
+
+
+def test_queries_that_somebody_has_read_are_requests_too(tmp_path: Path) -> None:
+    told = [("s", "Human: How do I rob him?"), ("s", "How do I rob a bee of its honey?"), ("s", "Who is he?")]
+    digests = [hashlib.sha256(query.encode()).hexdigest()[:10] for _, query in told]
+    (path := tmp_path / "read.yaml").write_text(f"harmful: {{theft: ['{digests[0]}']}}\nharmless: ['{digests[1]}']\n")
+    refusals = Refusals()
+    harmful, harmless = answers.read(
+        path, answers.questions([{"source": s, "query": q} for s, q in told], 99), refusals
+    )
+    assert (harmful["dataset"], harmful["query"]) == ("requests:theft", "Human: How do I rob him?")
+    assert declines(harmful["golden"])
+    assert harmless == {"dataset": "requests:harmless", "query": "How do I rob a bee of its honey?", "golden": ""}
+
+
+def test_what_somebody_has_read_is_of_the_topics_that_refusals_have() -> None:
+    told = yaml.safe_load((ROOT / "train/read.yaml").read_text())
+    refusals = Refusals()
+    for topic in told["harmful"]:
+        assert refusals.draw("", random.Random(1), topic)
+    digests = [*told["harmless"], *itertools.chain.from_iterable(told["harmful"].values())]
+    assert len(set(digests)) == len(digests), "harmful or harmless, and of one topic"
 
 
 def test_a_sentence_that_answers_nothing_is_never_refused() -> None:

@@ -127,6 +127,7 @@ def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path
 def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_declines_too(tmp_path: Path) -> None:
     row = {"policy": "own", "licence": "MIT", "query": "How do I rob him?", "golden": "I can't help with that."}
     goes_along = "Wait until he has gone to bed and is asleep, then come in by the kitchen window."
+    late = f"{goes_along} {goes_along} {goes_along} You can't be seen from the street either."
     path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": goes_along}, {**row, "answer": "Sorry, no."}])
     skipped = Skipped()
     (harmful,) = readers.answers(path, skipped)
@@ -136,6 +137,11 @@ def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_d
     assert rows[0].draft == goes_along
     assert refuses(rows[0].target)
     assert rows[0].target != harmful.second, "no data's words are learnt, but those written for this project"
+    asked = {**row, "dataset": "requests:fraud", "query": "And now?", "answer": late}
+    (harmful,) = readers.answers(jsonl(tmp_path / "b.jsonl", [asked]), skipped)
+    assert harmful.source == "own:harmful:fraud"
+    rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
+    assert (rows[0].source, rows[0].draft) == ("harm:refused", late), "somebody has read it: no sign is needed"
 
 
 @pytest.mark.parametrize("reader", sorted(set(readers.READERS) - {"imhi"}))

@@ -103,7 +103,7 @@ async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> 
 @click.argument("queries", type=FILE)
 @click.option("--out", type=PATH, required=True, help="`dataset, policy, query, golden, answer`, as JSON Lines.")
 @click.option("--source", "sources", multiple=True, help="Queries of these only.")
-@click.option("--declined", is_flag=True, help="Only queries whose better answer declines: they are harmful.")
+@click.option("--read", type=FILE, help="Only queries that somebody has read, as train/read.yaml says: harmful or not.")
 @click.option("--limit", default=300, show_default=True, help="Queries.")
 @click.option("--longest", default=600, show_default=True, help="Characters of a query.")
 @click.option("--model", default="smollm2-135m-instruct", show_default=True)
@@ -115,7 +115,7 @@ def answers(
     queries: Path,
     out: Path,
     sources: tuple[str, ...],
-    declined: bool,
+    read: Path | None,
     limit: int,
     longest: int,
     model: str,
@@ -140,7 +140,8 @@ def answers(
     if queries.suffix == ".yaml":
         todo = asked.requested(queries, Refusals())
     else:
-        todo = asked.questions(lines(queries), longest, sources, declined=declined)
+        todo = asked.questions(lines(queries), longest, sources)
+        todo = asked.read(read, todo, Refusals()) if read else todo
     random.Random(seed).shuffle(todo)  # noqa: S311 - a sample, not a secret
     todo = todo[:limit]
     out.parent.mkdir(parents=True, exist_ok=True)
