@@ -42,7 +42,8 @@ def growing(draft: str, correction: str, options: GateOptions, slack: int = SLAC
     """Faults that show while the correction is still being written, and that more text cannot mend."""
     if len(correction) > len(draft) * options.max_ratio + slack:
         return "too_long"
-    if loops(correction) and not loops(draft):
+    # A loop that the draft has too may be copied; what goes on beyond it is the corrector's own.
+    if loops(correction) and (len(correction) > len(draft) + slack or not loops(draft)):
         return "looping"
     return None
 

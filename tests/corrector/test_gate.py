@@ -50,6 +50,12 @@ def test_a_fault_that_more_text_cannot_mend_shows_early() -> None:
     assert gate.growing(DRAFT, DRAFT[:20], GateOptions()) is None
 
 
+def test_a_loop_may_be_copied_but_not_gone_on_with() -> None:
+    looping = f"{DRAFT} {SENTENCE * 20}"
+    assert gate.growing(looping, f"{DRAFT} {SENTENCE * 24}", GateOptions()) is None
+    assert gate.growing(looping, f"{DRAFT} {SENTENCE * 26}", GateOptions()) == "looping"
+
+
 @pytest.mark.parametrize(
     ("text", "looping"),
     [
