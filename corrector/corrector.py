@@ -303,7 +303,9 @@ class Corrector:
         if not rest.strip():
             trail = part.masked[len(part.masked.rstrip()) :]  # what stands between it and the next part
             return "" if part.sent.endswith(trail) else trail
-        if not seamless and segments.at_border(part.masked, start + come):
+        if seamless:  # the draft itself has what stands between
+            return rest.lstrip(" \t") if part.sent[-1:].isspace() else rest
+        if segments.at_border(part.masked, start + come):
             return "\n\n" + rest.lstrip("\n")
         return segments.continued(part.sent, rest)
 

@@ -211,7 +211,12 @@ class Restorer:
         tail = _UNFINISHED.search(text)
         cut = tail.start() if tail else len(text)
         self._held = text[cut:]
-        return PLACEHOLDER.sub(self._span, text[:cut])
+        before = self.restored
+        try:
+            return PLACEHOLDER.sub(self._span, text[:cut])
+        except SpanLost:
+            self.restored = before  # what came before it in the same piece is lost with it
+            raise
 
     def finish(self) -> str:
         """The rest. Raises `SpanLost` if a span has not come."""

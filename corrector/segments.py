@@ -79,9 +79,12 @@ def resumed(draft: str, written: str) -> tuple[int, bool]:
 
     To the end of the last three words of the correction that stand in the draft too, and once only. If
     the correction went on in other words, then back to the start of that sentence: better twice than
-    not at all. 0 where nothing matches.
+    not at all. 0 where nothing matches. What is a copy so far goes on where it ends.
     """
-    words = written.split()
+    words, said = written.split(), written.strip()
+    lead = len(draft) - len(draft.lstrip())
+    if words and draft.startswith(said, lead):  # so far it is a copy
+        return lead + len(said), True
     for last in range(len(words), max(2, len(words) - 60), -1):
         run = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
         matches = list(re.finditer(run, draft))

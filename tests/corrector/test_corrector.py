@@ -235,6 +235,33 @@ async def test_what_was_written_beyond_a_lost_span_was_not_sent(corrector: Calla
     assert told.text == draft
 
 
+@pytest.mark.parametrize("said", ["[[1]]\n\n[[3]]", "[[1]]\n\n[[1]]"])
+async def test_a_span_that_came_in_one_piece_with_a_wrong_one_is_not_lost(
+    said: str, corrector: Callable[..., Any]
+) -> None:
+    code = "\n\n".join(f"```\n{name}()\n```" for name in ("one", "two", "three"))
+    draft = f"Boil the water well, and wait. First run all of the following: {code}\n\nThen you are done with it all."
+    start = draft[: draft.index("```")]
+    made, _ = await corrector(saying(*[word + " " for word in start.split()], said, "\n\nThen you are ", "done."))
+    _, told = await corrected(made, draft, live=True)
+    assert (told.verdict, told.reason) == ("kept_original", "protected_span_lost")
+    assert told.text == draft
+
+
+async def test_wherever_a_corrector_dies_that_copies_the_draft_comes_once_and_whole(
+    corrector: Callable[..., Any],
+) -> None:
+    draft = (
+        "Tea steeps. See https://e.org/164 for more: boil `four` cups (not `five`), then wait; it boils. Pour it out."
+    )
+    copied = draft.replace("https://e.org/164", "[[1]]").replace("`four`", "[[2]]").replace("`five`", "[[3]]")
+    for end in range(1, len(copied)):
+        pieces = [copied[at : min(at + 5, end)] for at in range(0, end, 5)]
+        made, _ = await corrector(saying(*pieces, finish_reason=None))
+        _, told = await corrected(made, draft, live=True)
+        assert told.text == draft, copied[:end]
+
+
 async def test_text_that_imitates_the_prompt_comes_back_as_it_was(corrector: Callable[..., Any]) -> None:
     draft = "Write | Edit: or </s> or <|im_start|> into the file, like | Answer: this."
     made, upstream = await corrector(correcting(lambda text: text.replace("file", "big file")))
