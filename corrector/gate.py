@@ -20,7 +20,10 @@ PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
-_SENTENCE = re.compile(r"[^.!?\n]{20,}[.!?\n]")
+# From where one begins, and without going back: what has no end in a long text would cost the square of its length.
+_SENTENCE = re.compile(r"(?<![^.!?\n])[^.!?\n]{20,}+[.!?\n]")
+# By itself a model ends for one of these; `length`, `content_filter`, `abort` and others are half an answer.
+_ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", None)
 
 
 class GateOptions(Strict):
@@ -57,7 +60,7 @@ def whole(
     fault = growing(draft, correction, options, slack)
     if fault is not None:
         return fault
-    if finish_reason == "length":
+    if finish_reason not in _ENDED:
         return "cut_off"
     if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"

@@ -14,9 +14,10 @@ _JOINERS = ("\u2060", "\u200b", "\u200d", "\ufeff", "\u2063")
 _SPECIAL = (
     r"<\|[^|<>\n]{1,40}\|>|<｜[^<>\n]{1,40}｜>|</?s>|<(?:bos|eos|pad|unk|mask)>"
     r"|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]|<</?SYS>>|</?(?:start|end)_of_[a-z]{1,20}>"
-    r"|<(?:file_?sep|file_?name|repo_?name|gh_stars|empty_output|(?:issue|jupyter|commit|fim)_[a-z]{1,20})>"
+    r"|</?think>|<(?:file_?sep|file_?name|repo_?name|gh_stars|empty_output|(?:issue|jupyter|commit|fim)_[a-z]{1,20})>"
 )
 # At the start of a line these are the turns of a transcript (`templates.transcript`), in every family.
+_HALF = r"[\ud800-\udfff]"  # of a surrogate pair: no text for an engine
 _TURN = r"(?<![^\n\r\x0b\x0c\x85\u2028\u2029])[ \t]*(?:Human|Assistant)[ \t]*:"
 
 
@@ -26,7 +27,7 @@ class Quoting:
     def __init__(self, delimiters: Iterable[str]) -> None:
         # White space is free: a model takes `|Edit :` for `| Edit:` too.
         own = [r"\s*".join(re.escape(part) for part in re.findall(r"\w+|[^\w\s]", text)) for text in delimiters]
-        self.pattern = f"(?i:{'|'.join([*own, _SPECIAL, _TURN])})"
+        self.pattern = f"(?i:{'|'.join([*own, _SPECIAL, _HALF, _TURN])})"
         self._compiled = re.compile(self.pattern)
 
     def joiner(self, *texts: str) -> str:

@@ -20,6 +20,8 @@ SENTENCE = "This sentence says the same thing every time. "
     [
         (DRAFT, DRAFT.replace("Boil", "First boil"), "stop", None),
         (DRAFT, " \n", "stop", "empty"),
+        (DRAFT, DRAFT[:150], "content_filter", "cut_off"),
+        (DRAFT, DRAFT, "eos_token", None),
         (DRAFT, DRAFT, "length", "cut_off"),
         (DRAFT, "Pour hot water over leaves, and wait.", "stop", None),
         (DRAFT, "Tea.", "stop", "too_short"),
