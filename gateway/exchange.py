@@ -14,6 +14,7 @@ from wire.codec import loads
 from wire.errors import Malformed
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
+_REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
 _THINKING = re.compile(r"\s*<think>.*?(?P<end></think>\s*|\Z)", re.DOTALL)
 # What an answer is known to have. Other fields pass too, except to who may not see drafts: they may restate one
 # (llama.cpp's `__verbose`, vLLM's `token_ids` and `prompt_logprobs`).
@@ -134,8 +135,11 @@ def text_of(content: Any) -> str:
 
 
 def drop_reasoning(message: Json) -> None:
+    """Out of a message or a delta, its fields and its parts alike."""
     for name in REASONING_FIELDS:
         message.pop(name, None)
+    if isinstance(content := message.get("content"), list):
+        message["content"] = [part for part in content if not _is_reasoning(part)]
 
 
 def only_known(answer: Json) -> Json:
@@ -234,10 +238,13 @@ def with_text(message: Json, text: str) -> None:
 
 
 def _part_text(part: Any) -> str:
-    if not isinstance(part, dict) or part.get("type") != "text":
-        return ""
-    text = part.get("text")
+    """Whatever a server calls its text; what it has thought is no text."""
+    text = part.get("text") if isinstance(part, dict) and not _is_reasoning(part) else None
     return text if isinstance(text, str) else ""
+
+
+def _is_reasoning(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") in _REASONING_PARTS
 
 
 @dataclass(slots=True)
@@ -293,6 +300,8 @@ class HeldStream:
         passing: list[Json] = []
         for choice in choices:
             passing.extend(self._take_choice(choice, top))
+        if self.ended and not passing and top.get("usage") is not None:
+            self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         # Usage in the chunk of an end goes with that end, and not with what passes before it.
         ends = any(choice.get("finish_reason") is not None for choice in choices)
         return {**(said if ends else top), "choices": passing} if passing else None

@@ -129,7 +129,7 @@ class Pipeline:
                 continue
             record.served_by = name
             record.policy_ttft_s = record.since()
-            if request_id := reply.headers.get("x-request-id"):
+            if (request_id := reply.headers.get("x-request-id")) and not record.id_is_told:
                 record.request_id = request_id
             return reply
         assert failure is not None, "a plan has a policy"
@@ -143,12 +143,13 @@ class Pipeline:
         try:
             await asyncio.wait({asking}, timeout=PATIENCE_BEATS * heartbeat_s)
         except asyncio.CancelledError:
-            asking.cancel()
+            _abandon(asking)
             raise
         if asking.done():
             answer = await self._answer(asking.result(), snapshot, todo, request, record)
         else:
             headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
+            record.id_is_told = True
             answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
         assert answer.stream is not None, "a stream was asked for"
         answer.heartbeat_s = heartbeat_s
@@ -160,6 +161,9 @@ class Pipeline:
         """The stream of a policy that let its client wait: what fails now can be told as an event only."""
         try:
             answer = await self._answer(await asking, snapshot, todo, request, record)
+        except asyncio.CancelledError:
+            _abandon(asking)
+            raise
         except GatewayError as error:
             yield error_event(error, record)
             return
@@ -190,7 +194,7 @@ class Pipeline:
         record.verdict, record.reason, record.status = "skipped", todo.skip, 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         as_asked = reply.streamed == record.stream
-        unseen = as_asked and todo.skip in _UNSEEN and todo.tenant.reasoning == "pass"
+        unseen = as_asked and todo.skip in _UNSEEN and not todo.drops_thinking
         if record.stream:
             held = HeldStream()
             stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, request, record, held)
@@ -279,7 +283,7 @@ class Pipeline:
         told_all = await corrections.of_drafts([draft for _, draft in drafts], todo, corrector, request)
         for choice, (thinking, draft), told in zip(choices, drafts, told_all, strict=True):
             message = choice.get("message") or {}
-            if todo.tenant.reasoning == "drop":
+            if todo.drops_thinking:
                 exchange.drop_reasoning(message)
             corrections.name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
             shown = told.text if todo.drops_thinking else thinking + told.text
@@ -300,7 +304,7 @@ class Pipeline:
         self, reply: Reply, todo: Plan, corrector: Corrector, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         """Everything but text passes at once; text comes corrected; ends, usage and `[DONE]` come last."""
-        held = HeldStream(drop_reasoning=todo.tenant.reasoning == "drop")
+        held = HeldStream(drop_reasoning=todo.drops_thinking)
         correct = corrections.by_segments if todo.mode == "segment" else corrections.as_a_whole
         try:
             async with (
@@ -358,12 +362,18 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
     ends = False
     for choice in answer.get("choices") or ():
         ends |= choice.get("finish_reason") is not None
-        if todo.tenant.reasoning == "drop":
+        if todo.drops_thinking:
             said = choice.get("message") or choice.get("delta") or {}
             exchange.drop_reasoning(said)
             dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
             dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
+
+
+def _abandon(asking: asyncio.Task[Reply]) -> None:
+    """Nobody waits any more: neither for the policy, nor for the reply that it may have just given."""
+    if not asking.cancel() and not asking.cancelled() and asking.exception() is None:
+        asking.result().close()
 
 
 def _drafts(texts: dict[int, str], todo: Plan) -> dict[int, str]:
@@ -373,4 +383,4 @@ def _drafts(texts: dict[int, str], todo: Plan) -> dict[int, str]:
 def error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
     record.status, record.error = error.status, error.code
-    return b"data: " + error.body.replace(b"\n", b" ") + b"\n\n"
+    return b"data: " + b" ".join(error.body.splitlines()) + b"\n\n"

@@ -23,11 +23,13 @@ MAX_DEFINED = 8
 MAX_DESCRIPTION = 500
 _UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # not Cf: Persian and emoji need their joiners
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-# Ways to ask for output that a rewriting would break: OpenAI's, vLLM's and llama.cpp's.
+# Ways to ask for output that a rewriting would break: OpenAI's, vLLM's, SGLang's and llama.cpp's.
 _STRUCTURED_TYPES = ("json_object", "json_schema", "json", "regex", "grammar", "structural_tag")
 _STRUCTURED = (
     "guided_json", "guided_regex", "guided_choice", "guided_grammar", "structured_outputs", "grammar", "json_schema",
+    "regex", "ebnf",
 )  # fmt: skip
+_JSON_TYPES = ("json_object", "json_schema")  # what `structured: pass` means where something is required
 
 Skip = Literal["mode_off", "structured_output", "audio_output", "no_objectives", "no_corrector"]
 
@@ -257,7 +259,7 @@ def _rolled_out(tenant: Tenant, tenant_name: str, who: str) -> bool:
     """Is this user, or request, among the `roll_out` percent? The same one always is, and more are as that grows."""
     if tenant.roll_out >= 100:
         return True
-    lot = hashlib.sha256(f"metaaligner roll-out {tenant_name} {who}".encode("utf-8", "surrogateescape")).digest()
+    lot = hashlib.sha256(f"metaaligner roll-out {tenant_name} {who}".encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(lot[:8]) < tenant.roll_out / 100 * 2**64
 
 
@@ -277,7 +279,10 @@ def _skip(
     if not objectives:
         return "no_objectives"
     reason = _uncorrectable(body)
-    refused = reason == "audio_output" or tenant.structured == "refuse"
+    wanted = body.get("response_format")
+    is_json = isinstance(wanted, dict) and wanted.get("type") in _JSON_TYPES
+    # A grammar may be of any prose, and a server that does not know the field writes it: none opens what is required.
+    refused = reason == "audio_output" or tenant.structured == "refuse" or not is_json
     if reason is not None and tenant.required and refused:
         required = ", ".join(tenant.required)
         raise GatewayError(

@@ -25,6 +25,7 @@ class Record:
     """
 
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    id_is_told: bool = False  # to the client, before its policy could name one
     at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.perf_counter)
     tenant: str = "-"

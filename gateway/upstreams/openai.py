@@ -18,7 +18,7 @@ _KEPT_BACK = frozenset(
     """
     accept-encoding api-key authorization connection content-encoding content-length content-type cookie expect
     forwarded host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding upgrade via
-    x-api-key x-real-ip
+    x-admin-key x-api-key x-real-ip
     """.split()  # noqa: SIM905 - a table of names reads better as words
 )
 _KEPT_BACK_PREFIXES = ("x-align-", "x-forwarded-", "sec-", "access-control-")

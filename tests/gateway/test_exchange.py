@@ -72,6 +72,17 @@ def test_held_back_are_text_ends_and_usage_only() -> None:
     assert held.usage_events[0]["usage"] == {"total_tokens": 3}
 
 
+def test_usage_beside_an_empty_delta_after_the_end_is_kept() -> None:
+    held = HeldStream()
+    end, late = (
+        chat_chunk({}, "stop"),
+        {**chat_chunk({"role": "assistant", "content": ""}), "usage": {"total_tokens": 3}},
+    )
+    early = {**chat_chunk({"content": "two"}), "usage": {"total_tokens": 1}}
+    assert [held.take(chunk) for chunk in (chat_chunk({"content": "one "}), early, end, late)][1:] == [None] * 3
+    assert [(event["choices"], event["usage"]) for event in held.usage_events] == [([], {"total_tokens": 3})]
+
+
 def test_a_role_comes_first_even_where_the_upstream_has_none() -> None:
     passed = HeldStream().take(chat_chunk({"content": "hi"}))
     assert passed is not None
@@ -126,6 +137,15 @@ def test_text_among_parts_is_replaced_and_the_rest_stays() -> None:
     assert exchange.message_text(message) == "ab"
     exchange.with_text(message, "corrected")
     assert message["content"] == [{"type": "text", "text": "corrected", "own": 1}, image]
+
+
+def test_a_part_is_text_whatever_a_server_calls_it_but_for_what_it_has_thought() -> None:
+    thought = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+    reasoned = {"type": "reasoning", "text": "hm"}
+    message = {"content": [thought, reasoned, {"type": "output_text", "text": "a"}]}
+    assert exchange.message_text(message) == "a"
+    exchange.drop_reasoning(message)
+    assert message["content"] == [{"type": "output_text", "text": "a"}]
 
 
 @pytest.mark.parametrize(

@@ -253,6 +253,8 @@ STRUCTURED: list[dict[str, Any]] = [
     {"response_format": {"type": "json_schema", "json_schema": {}}},
     {"guided_json": {}},
     {"grammar": "root ::= 'a'"},
+    {"regex": ".*"},
+    {"response_format": {"type": "regex", "pattern": ".*"}},
     {"modalities": ["text", "audio"]},
 ]
 
@@ -261,10 +263,10 @@ STRUCTURED: list[dict[str, Any]] = [
 def test_output_that_cannot_be_rewritten(config: Config, body: dict[str, Any]) -> None:
     reason = "audio_output" if "modalities" in body else "structured_output"
     assert resolved(config, "open", request(**body)).skip == reason
-    if reason == "structured_output":
+    if "json" in str(body.get("response_format")):
         assert resolved(config, "lax", request(**body)).skip == reason
     else:
-        assert refused(config, "lax", request(**body)).code == "audio_output_refused", "`structured` is about JSON"
+        assert refused(config, "lax", request(**body)).code == f"{reason}_refused", "`structured` is about JSON"
     error = refused(config, "strict", request(**body))
     assert (error.status, error.code) == (403, f"{reason}_refused")
 
@@ -320,6 +322,10 @@ def test_the_same_user_always_draws_the_same_lot(config: Config) -> None:
     assert len(set(modes(config, 50, "req_{}", user="ada"))) == 1
     assert len(set(modes(config, 50, "req_{}", safety_identifier="ada"))) == 1
     assert modes(config, 50, "req_{}", user="user {}") == modes(config, 50, "other_{}", user="user {}")
+
+
+def test_half_a_surrogate_pair_is_a_user_too(config: Config) -> None:
+    assert resolved(config, "partly", request(user="\ud800")).mode in ("full", "shadow")
 
 
 def test_whoever_had_it_keeps_it_as_the_share_grows(config: Config) -> None:

@@ -56,10 +56,28 @@ async def test_no_field_of_a_stream_restates_it_either(world: World) -> None:
 )
 async def test_thinking_in_the_text_does_not_get_round_it(world: World, text: str) -> None:
     gw, _, _ = await world(saying(text), correcting(loud), REQUIRED)
-    wanted = text.removeprefix("<think>Hidden.</think>").upper()
+    wanted = text.removeprefix("<think>Hidden.</think>").upper().replace("<THINK>", "<think>")
     _, _, body = await gw.chat()
     assert (body["choices"][0]["message"]["content"], body["align"]["verdict"]) == (wanted, "corrected")
     assert texts(await gw.stream()) == wanted
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
+async def test_neither_does_what_a_server_has_taken_out_of_the_text_as_thinking(world: World, name: str) -> None:
+    """`stop: ["</think>"]`, and the whole of an answer is thinking."""
+    thought = {"role": "assistant", name: "All of this is said aloud."}
+    events = sending(chat_chunk({**thought, "content": ""}), chat_chunk({"content": DRAFT}), chat_chunk({}, "stop"))
+    for objectives, seen in ((REQUIRED, False), (OBJECTIVES, True)):
+        gw, _, _ = await world(events, correcting(improve), objectives)
+        told = await gw.stream()
+        assert texts(told) == BETTER
+        assert (name in "".join(told)) is seen
+        reply = chat_reply(DRAFT)
+        reply["choices"][0]["message"] |= thought
+        gw, _, _ = await world(replying(reply), correcting(improve), objectives)
+        _, _, body = await gw.chat()
+        assert body["choices"][0]["message"]["content"] == BETTER
+        assert (name in body["choices"][0]["message"]) is seen
 
 
 @pytest.mark.parametrize(

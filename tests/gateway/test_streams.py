@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.exchange import Fold
 from tests.conftest import OBJECTIVES, Gateway, chat_chunk, chat_reply, correcting, saying, streaming, two_services
-from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, soon
 from wire import sse
 
 KEYED = OBJECTIVES.replace("allow_off: true", "allow_off: true, {}")
@@ -68,6 +68,36 @@ async def test_headers_that_are_known_in_time(world: World) -> None:
         assert response.headers["Cache-Control"] == "no-cache"
         assert "Content-Length" not in response.headers
         await response.read()
+
+
+async def test_a_stream_begun_before_its_policy_answers_keeps_the_id_that_it_told(world: World) -> None:
+    async def slow(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(0.6)
+        events = [chat_chunk({"role": "assistant", "content": DRAFT}), chat_chunk({}, "stop")]
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Request-Id": "theirs"})
+        await response.prepare(request)
+        await response.write(b"".join(sse.encode(event) for event in events) + sse.DONE)
+        return response
+
+    gw, _, _ = await world(slow, heartbeat_s=0.05)
+    body = {"model": "m", "messages": [], "stream": True}
+    async with gw.client.post(f"{gw.url}/v1/chat/completions", json=body) as response:
+        told = response.headers["X-Request-Id"]
+        await response.read()
+    await soon(lambda: any(line["event"] == "request" for line in gw.lines))
+    assert told.startswith("req_")
+    assert [line["request_id"] for line in gw.lines if line["event"] == "request"] == [told]
+
+
+async def test_an_error_of_many_lines_is_one_event(world: World) -> None:
+    async def fails(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        await asyncio.sleep(0.6)
+        text = json.dumps({"error": {"message": "no", "code": "theirs"}}, indent=2).replace("\n", "\r\n")
+        return web.json_response(text=text, status=400)
+
+    gw, _, _ = await world(fails, heartbeat_s=0.05)
+    got = b"".join([chunk async for chunk in raw(gw)])
+    assert json.loads([event.data for event in sse.Decoder().feed(got)][-1])["error"]["code"] == "theirs"
 
 
 @pytest.mark.parametrize("draft", [DRAFT, "", f"\n {DRAFT}\n\n", "`code` only", "Grün 👋🏽 — “ja” because of the air."])

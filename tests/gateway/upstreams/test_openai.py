@@ -41,7 +41,8 @@ async def test_the_gateways_key_goes_up_and_the_clients_does_not(
     monkeypatch.setenv("UP_KEY", "sk-upstream")
     upstream = await service(saying(DRAFT))
     gw = await configured(service, gateway, m=f'base_url: "{upstream.url}", api_key_env: UP_KEY, model: real-name')
-    await gw.chat({"Authorization": "Bearer sk-client", "api-key": "sk-client", "x-api-key": "sk-client"})
+    keys = dict.fromkeys(("api-key", "x-api-key", "X-Admin-Key"), "sk-client")
+    await gw.chat({"Authorization": "Bearer sk-client", **keys})
     request, body = upstream.requests[0]
     assert request.headers.getall("Authorization") == ["Bearer sk-upstream"]
     assert "sk-client" not in str(request.headers)
