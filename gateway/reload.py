@@ -15,7 +15,7 @@ from typing import Any
 
 from corrector.corrector import Corrector
 from corrector.engines import load, socket_path
-from corrector.running import corrector_endpoint, corrector_of
+from corrector.running import corrector_endpoint, corrector_of, endpoint_of
 from corrector.strictyaml import ConfigError
 from corrector.supervisor import Supervisor
 from gateway import upstreams
@@ -27,7 +27,8 @@ from wire.endpoint import Endpoint
 SETTLE_S = 0.05  # an editor may truncate first and write then
 PATIENCE_S = 0.3  # how long a request waits for the reload that it has found
 LOOK_EVERY_S = 1.0
-ENGINE_PATIENCE_S = 60.0
+ENGINE_MARGIN_S = 10.0
+PROBE_S = 5.0
 KEPT_RELOADS = 20
 
 _Signature = tuple[tuple[int, int, int], ...]
@@ -51,7 +52,10 @@ class Snapshot:
 
 
 class Reloader:
-    """Owns the snapshot. `supervisor` is None where another process runs the engines."""
+    """Owns the snapshot. `supervisor` is None where another process runs the engines.
+
+    Without `serves` it runs them for other processes, which answer the requests.
+    """
 
     def __init__(
         self,
@@ -63,8 +67,10 @@ class Reloader:
         log: Any,
         *,
         anonymous: bool = True,
+        serves: bool = True,
     ) -> None:
         self._anonymous = anonymous
+        self._serves = serves
         self._paths = (policies_path, objectives_path)
         self._run_dir = run_dir
         self._supervisor = supervisor
@@ -189,19 +195,29 @@ class Reloader:
     async def _engines_up(self, config: Config) -> bool:
         if self._supervisor is not None:
             return await self._supervisor.ensure(config.engines())
-        sockets = [  # another process starts them; wait for what it has promised
-            socket
+        launched = [  # by another process, which gives them the time that they may take: wait for as long
+            (options, launch)
             for options in config.engines()
-            if load(options.kind).launch(options, socket := socket_path(self._run_dir, options)) is not None
+            if (launch := load(options.kind).launch(options, socket_path(self._run_dir, options))) is not None
         ]
-        deadline = time.monotonic() + ENGINE_PATIENCE_S
-        while not (up := all(socket.exists() for socket in sockets)) and time.monotonic() < deadline:
-            await asyncio.sleep(0.05)
-        return up
+        patience_s = max((launch.start_timeout_s for _, launch in launched), default=0.0) + ENGINE_MARGIN_S
+        deadline = time.monotonic() + patience_s
+        for options, _ in launched:
+            async with contextlib.aclosing(endpoint_of("an engine", options, self._run_dir, PROBE_S)) as engine:
+                while not await engine.reachable():
+                    if time.monotonic() > deadline:
+                        self._seen = ()  # it may come yet: look again, though nobody saves anything
+                        return False
+                    await asyncio.sleep(0.05)
+        return True
 
     async def _retire(self, before: Snapshot) -> None:
         """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""
-        await asyncio.sleep(before.config.server.drain_s)
+        # Other processes answer by it too, and swap later than this one: none of their corrections takes longer.
+        others_s = (
+            0.0 if self._serves else max((c.options.timeout_s for c in before.config.correctors.values()), default=0)
+        )
+        await asyncio.sleep(before.config.server.drain_s + others_s)
         while before.tasks:
             await asyncio.wait(before.tasks)
         self._live.remove(before)

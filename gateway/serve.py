@@ -124,7 +124,7 @@ def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
     supervisor = Supervisor(settings.run_dir, log.warning, log.info)
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log,
-        anonymous=settings.anonymous,
+        anonymous=settings.anonymous, serves=False,
     )  # fmt: skip
     try:
         asyncio.run_coroutine_threadsafe(reloader.start(), loop).result()
