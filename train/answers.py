@@ -82,5 +82,5 @@ async def run(
             opened.close()
         return {**question, "policy": model, "licence": licence, "answer": text}
 
-    async for _ in in_order(todo, one, out, in_flight):
+    async for _ in in_order(todo, one, out, in_flight, lambda question: [question, model, MAX_TOKENS]):
         progress()

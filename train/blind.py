@@ -30,9 +30,11 @@ class Shown:
 
 def drawn(outcomes: Sequence[Outcome], count: int, seed: int) -> list[Shown]:
     """At most `count` of the outcomes whose correction is another text than the draft."""
-    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     changed = [one for one in outcomes if one.correction.strip() != one.draft.strip()]
-    return [Shown(one, rng.random() < 0.5) for one in rng.sample(changed, min(count, len(changed)))]
+    random.Random(seed).shuffle(changed)  # noqa: S311 - a sample, not a secret
+    # Of its own draw, and not the next one's of all: with another count a pair has the same sides.
+    draws = (random.Random(f"{seed} {one.draft} {one.correction}") for one in changed)  # noqa: S311
+    return [Shown(one, draw.random() < 0.5) for one, draw in zip(changed[:count], draws, strict=False)]
 
 
 def sheet(shown: Sequence[Shown]) -> str:

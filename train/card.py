@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 # Answers that carry terms of their own, by what their licence says.
-_TERMS = ("openai", "llama", "anthropic", "cc-by-nc", "research", "unknown", "terms")
+_TERMS = ("openai", "llama", "anthropic", "cc-by-nc", "research", "unknown", "terms", "none")
 
 _NOT_FOR = """\
 Advice that somebody acts on without reading it: medical, legal, financial, or where a life hangs on it. It rewrites
@@ -25,7 +25,7 @@ measured with.
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What one stage of training cost. `loss`: of its first and its last five steps."""
+    """What one stage of training cost. `tokens`: of one pass over its rows. `loss`: of its first and last steps."""
 
     name: str
     rows: int
@@ -102,7 +102,7 @@ def _blend(adapter: Path) -> list[str]:
 
 def _cost(done: Sequence[Stage]) -> str:
     lines = [
-        "| stage | rows | left out as too long | tokens | steps | hours | device | loss, first and last |",
+        "| stage | rows | left out as too long | tokens a pass | steps | hours | device | loss, first and last |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in done:
@@ -116,7 +116,8 @@ def _cost(done: Sequence[Stage]) -> str:
 
 def _stage(name: str, lines: Sequence[dict[str, Any]]) -> Stage:
     first = next(line for line in lines if "rows" in line)
-    losses = [line["loss"] for line in lines if "loss" in line]
+    # Steps after the last checkpoint of a process that was killed are done again: the later one counts.
+    losses = list({line.get("step", n): line["loss"] for n, line in enumerate(lines) if "loss" in line}.values())
     # A process that goes on with a stage starts its clock anew.
     clocks = [line["seconds"] for line in lines]
     ends = [now for now, then in zip(clocks, [*clocks[1:], 0.0], strict=True) if then < now]

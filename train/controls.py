@@ -57,7 +57,7 @@ async def report(
             continue
         for name, make in WITHOUT.items():
             asked = [Question(*twin, aims[key]) for twin in twins(pairs, make, limit, seed)]
-            said = await compare_all(judge, asked, in_flight)
+            said = [better or 0 for better in await compare_all(judge, asked, in_flight)]
             if said:
                 lines.append(f"| {key} | {name} | {len(said)} | {said.count(1) / len(said):.2f} | {said.count(0)} |")
     return "\n".join(lines) + "\n"

@@ -42,27 +42,31 @@ class Work:
     steps: int
 
 
-def work(rows: Sequence[Row], templates: Sequence[str], batch: int, epochs: float) -> Work:
-    """`batch` is that of one step, over all devices. Rows in turns over the templates, as they are trained on."""
+def work(rows: Sequence[Row], templates: Sequence[str], batch: int, epochs: float, max_steps: int = -1) -> Work:
+    """`batch` is that of one step, over all devices. Rows in turns over the templates, as they are trained on.
+
+    `max_steps`: of each stage, where it is more than none.
+    """
     characters = 0
     for number, row in enumerate(rows):
         prompt = load(templates[number % len(templates)]).render(row.context, row.draft, row.objectives)
         characters += len(_text(prompt)) + len(row.target)
     kinds = {row.kind for row in rows}
-    steps = sum(math.ceil(sum(row.kind == kind for row in rows) * epochs / batch) for kind in kinds)
+    stages = [math.ceil(sum(row.kind == kind for row in rows) * epochs / batch) for kind in kinds]
+    steps = sum(min(stage, max_steps) if max_steps > 0 else stage for stage in stages)
     return Work(len(rows), round(characters / CHARS_A_TOKEN), steps)
 
 
-def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int) -> float:
+def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int, checkpointing: bool = True) -> float:
     """Of each device, weights and their optimiser sharded over all of them (ZeRO-3, Rajbhandari et al. 2020).
 
-    Full: 16 bytes a parameter (bf16 weight and gradient; in fp32 a copy and Adam's two moments). LoRA: the
-    2 bytes of the weight. Activations: with checkpoints, one hidden state a layer and token, and one
-    layer's inside (34 hidden states, Korthikanti et al. 2022); and the logits, with their gradient, in fp32.
+    Full: 16 bytes a parameter (weight, gradient and Adam's two moments, in fp32). LoRA: the 4 bytes of the weight.
+    Activations: with checkpoints, one hidden state a layer and token, and one layer's inside (34 hidden states,
+    Korthikanti et al. 2022), else the insides of all; and the logits, with their gradient, in fp32.
     """
-    weights = size.parameters * (16 if full else 2) / devices
+    weights = size.parameters * (16 if full else 4) / devices
     tokens = batch * longest
-    activations = tokens * size.hidden * 2 * (size.layers + 34)
+    activations = tokens * size.hidden * 2 * (size.layers + 34 * (1 if checkpointing else size.layers))
     logits = tokens * size.vocabulary * 4 * 2
     return (weights + activations + logits) / 1e9
 
@@ -74,8 +78,13 @@ def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float)
     return operations / (devices * tflops * 1e12 * UTILISATION) / 3600
 
 
-def markdown(done: Work, *, full: bool, epochs: float, batch: int, longest: int, devices: int, tflops: float) -> str:
-    """`batch` is that of one device and one pass."""
+def markdown(
+    done: Work, *, full: bool, epochs: float, batch: int, accumulate: int, longest: int, devices: int, tflops: float,
+    checkpointing: bool = True,
+) -> str:  # fmt: skip
+    """`batch` is that of one device and one pass; a step has `accumulate` of them."""
+    # What --max-steps ends early trains on so much less.
+    tokens = min(done.tokens * epochs, done.steps * batch * accumulate * devices * done.tokens / max(1, done.rows))
     lines = [
         f"{done.rows} rows, about {done.tokens:,} tokens an epoch, {epochs:g} epochs, {done.steps} steps, "
         f"{'every weight' if full else 'LoRA'}, on {devices} devices of {tflops:g} TFLOPS",
@@ -84,8 +93,8 @@ def markdown(done: Work, *, full: bool, epochs: float, batch: int, longest: int,
         "| --- | --- | --- | --- |",
     ]
     for size in SIZES:
-        wall = hours(size, done.tokens * epochs, full=full, devices=devices, tflops=tflops)
-        gb = memory_gb(size, full=full, batch=batch, longest=longest, devices=devices)
+        wall = hours(size, tokens, full=full, devices=devices, tflops=tflops)
+        gb = memory_gb(size, full=full, batch=batch, longest=longest, devices=devices, checkpointing=checkpointing)
         lines.append(f"| {size.name} | {gb:.1f} | {wall:.2f} | {wall * devices:.1f} |")
     return "\n".join(lines) + "\n"
 

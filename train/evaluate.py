@@ -92,10 +92,12 @@ async def correct(
     in_flight: int,
     progress: Callable[[], None],
     segmented: Collection[str] = (),
+    settings: Any = None,
 ) -> list[Outcome]:
     """Every draft under every condition; what `out` (JSON Lines, in that order) has is not done again.
 
-    Under the conditions that are `segmented`, as mode `segment` would correct it.
+    Under the conditions that are `segmented`, as mode `segment` would correct it. `settings`: what tells this corrector
+    from another one, as JSON knows it.
     """
 
     async def one(todo: tuple[str, Answered]) -> dict[str, Any]:
@@ -121,8 +123,13 @@ async def correct(
             )
         )
 
+    def key(todo: tuple[str, Answered]) -> Any:
+        condition, draft = todo
+        return [condition, conditions[condition], condition in segmented, draft, settings]
+
     outcomes = []
-    async for result in in_order([(name, draft) for name in conditions for draft in answered], one, out, in_flight):
+    todo = [(name, draft) for name in conditions for draft in answered]
+    async for result in in_order(todo, one, out, in_flight, key):
         outcomes.append(Outcome(**result))
         progress()
     return outcomes
@@ -135,10 +142,11 @@ async def judge(
     out: Path,
     in_flight: int,
     progress: Callable[[], None],
+    settings: Any = None,
 ) -> list[Judged]:
     """Each outcome by every judge, toward each objective of its condition that the judge decides.
 
-    The first of the conditions is the usual one.
+    The first of the conditions is the usual one. `settings`: what tells these judges from others of their names.
     """
     usual = next(iter(conditions))
     unasked = {(one.policy, one.query, one.draft): one.correction for one in outcomes if one.condition == usual}
@@ -161,12 +169,16 @@ async def judge(
         ours, theirs = texts[first], texts[second]
         # Judges say 1 where the second answer is the better one.
         question = Question(conversation(outcomes[number].query), theirs, ours, aim)
-        said = 0 if ours == theirs else await who.compare(question)
+        said = 0 if ours == theirs else await who.compare(question) or 0
         longer = len(ours.split()) - len(theirs.split())
         return asdict(Judged(number, who.name, aim.key, first, second, said, longer))
 
+    def key(asked: tuple[int, Judge, Objective, str, str, dict[str, str]]) -> Any:
+        number, who, aim, first, second, texts = asked
+        return [number, who.name, aim, first, texts[first], second, texts[second], outcomes[number].query, settings]
+
     judged = []
-    async for result in in_order(todo, one, out, in_flight):
+    async for result in in_order(todo, one, out, in_flight, key):
         judged.append(Judged(**result))
         progress()
     return judged

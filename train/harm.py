@@ -80,7 +80,8 @@ def goes_along(pair: Pair, refusals: Refusals) -> bool:
     """
     if read_as(pair):
         return True
-    if "harmlessness" not in pair.scores or len(pair.first) <= 30 or refuses(pair.first):
+    worse, better = pair.scores.get("harmlessness", (0.0, 0.0))
+    if better <= worse or len(pair.first) <= 30 or refuses(pair.first):
         return False
     unsure = _UNSURE.search(pair.second.replace("’", "'"))
     return not unsure and declines(pair.second) and refusals.sounds_harmful(pair)
@@ -94,4 +95,5 @@ def read_as(pair: Pair) -> str | None:
 
 def answers_well(pair: Pair) -> bool:
     """A helpful answer to a harmless question, such as a needless refusal is to become."""
-    return "helpfulness" in pair.scores and not refuses(pair.second) and 60 <= len(pair.second) <= 400
+    worse, better = pair.scores.get("helpfulness", (0.0, 0.0))
+    return better > worse and not refuses(pair.second) and 60 <= len(pair.second) <= 400

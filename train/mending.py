@@ -120,16 +120,24 @@ def _shuffled(pairs: Iterable[Pair], longest: int, rng: random.Random) -> list[P
 
 
 async def run(
-    todo: Sequence[Case], corrector: Corrector, out: Path, in_flight: int, progress: Callable[[], None]
+    todo: Sequence[Case],
+    corrector: Corrector,
+    out: Path,
+    in_flight: int,
+    progress: Callable[[], None],
+    settings: Any = None,
 ) -> list[Outcome]:
-    """Correct every case; what `out` (JSON Lines, in the cases' order) has already is not done again."""
+    """Correct every case; what `out` (JSON Lines, in the cases' order) has already is not done again.
+
+    `settings`: what tells this corrector from another one, as JSON knows it.
+    """
 
     async def one(case: Case) -> dict[str, Any]:
         task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
         return asdict(outcome(case, await whole(corrector, task, tries=3)))
 
     done = []
-    async for result in in_order(todo, one, out, in_flight):
+    async for result in in_order(todo, one, out, in_flight, lambda case: [case, settings]):
         done.append(Outcome(**result))
         progress()
     return done

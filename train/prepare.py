@@ -16,7 +16,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class Report:
     objectives: Counter[str] = field(default_factory=Counter)
     characters: Counter[str] = field(default_factory=Counter)
     skipped: Skipped = field(default_factory=Skipped)
+    short: list[str] = field(default_factory=list)  # of what was asked for, what there is too little of
 
     def add(self, row: Row) -> None:
         name = f"{row.kind} {row.source}"
@@ -301,7 +302,8 @@ def compose(
             : mix.per_source.get(source, mix.per_source.get("*", 0))
         ]
         rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
-    suited = [pair for pair in usable if not mix.made_from or pair.source in mix.made_from]
+    judged = [_better_last(pair) for pair in usable]
+    suited = [pair for pair in judged if not mix.made_from or pair.source in mix.made_from]
     good = _in_turns(suited)
     for number in range(mix.identical if good else 0):
         rows.append(identical(good[number % len(good)], wordings, rng))
@@ -312,16 +314,16 @@ def compose(
         tries += 1
     del rows[wanted:]  # the last try may have given two
     refusals = Refusals()
-    harmful = [pair for pair in usable if goes_along(pair, refusals)][: mix.refused]
+    harmful = [pair for pair in judged if goes_along(pair, refusals)][: mix.refused]
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
-    harmless = [pair for pair in usable if answers_well(pair)][: mix.answered]
+    harmless = [pair for pair in judged if answers_well(pair)][: mix.answered]
     rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
     fine = [pair for pair in good if not refuses(pair.second)]
     # Half of them, as far as there are so many, answer what only sounds as if it were harmful.
     sounds = list(islice((pair for pair in fine if refusals.sounds_harmful(pair)), mix.kept // 2))
     plain = islice((pair for pair in fine if not refusals.sounds_harmful(pair)), mix.kept - len(sounds))
     rows += [kept(pair, wordings, rng) for pair in (*sounds, *plain)]
-    rows += [cleaned(pair, wordings, rng) for pair in islice(filter(_loops, usable), mix.cleaned)]
+    rows += [cleaned(pair, wordings, rng) for pair in islice(filter(_loops, judged), mix.cleaned)]
     # What breaks off does so at a limit of tokens, as a rule: the longer ones are what it happens to.
     longest = sorted(suited, key=lambda pair: -len(pair.second))[: mix.broken_off * 3 // 2]
     broken = (broken_off(pair, wordings, rng) for pair in rng.sample(longest, len(longest)))
@@ -331,7 +333,38 @@ def compose(
     rng.shuffle(rows)
     for row in rows:
         report.add(row)
+    report.short = _short(mix, report, usable)
     return rows, report
+
+
+def _short(mix: Mix, report: Report, usable: Sequence[Pair]) -> list[str]:
+    """What was asked for and is not there, or is less."""
+    of_kind: Counter[str] = Counter()
+    for name, count in report.rows.items():
+        kind, _, source = name.partition(" ")
+        of_kind[source if kind == "better" else kind] += count
+    there = {
+        "identical": of_kind["identical"], "refused": of_kind["harm:refused"], "answered": of_kind["harm:answered"],
+        "kept": of_kind["harm:kept"], "cleaned": of_kind["own:cleaned"], "broken_off": of_kind["made:broken_off"],
+        "simplified": sum(of_kind[f"made:{kind}"] for kind in simpler.KINDS),
+    }  # fmt: skip
+    there["made"] = sum(count for name, count in of_kind.items() if name.startswith("made:"))
+    there["made"] -= there["broken_off"] + there["simplified"]
+    told = [f"{name}: {there[name]} of {wanted}" for name in there if there[name] < (wanted := getattr(mix, name))]
+    sources = {pair.source for pair in usable}
+    named = dict.fromkeys((*mix.made_from, *(name for name in mix.per_source if name != "*")))
+    return told + [
+        f"no pair of {name}; there are {', '.join(sorted(sources))}" for name in named if name not in sources
+    ]
+
+
+def _better_last(pair: Pair) -> Pair:
+    """With the answer second that wins in more objectives."""
+    wins = [(second > first + TIE) - (first > second + TIE) for first, second in pair.scores.values()]
+    if sum(wins) >= 0:
+        return pair
+    scores = {key: (second, first) for key, (first, second) in pair.scores.items()}
+    return replace(pair, first=pair.second, second=pair.first, scores=scores)
 
 
 def _loops(pair: Pair) -> bool:

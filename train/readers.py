@@ -20,6 +20,12 @@ IMHI_ASPECTS = ("correctness", "informative", "professional")
 NAMED = 5  # of the rows that share a reason, so many are named
 _OPENING = 160  # characters, in which an answer that declines says so
 _CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
+# Models of UltraFeedback: whose answers bind who learns from them, by a part of their names.
+_FAMILIES = {
+    "gpt": "OpenAI", "claude": "Anthropic", "bard": "Google", "llama": "Llama", "vicuna": "Llama", "wizardlm": "Llama",
+    "alpaca": "Llama", "ultralm": "Llama",
+}  # fmt: skip
+_FREE = ("falcon-40b-instruct", "mpt-30b-chat", "pythia-12b", "starchat")
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
 
@@ -54,11 +60,13 @@ def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
         equal = row.get("equal") or []
         if not isinstance(weak, str) or not isinstance(strong, str) or not isinstance(better, list):
             skipped.note("weak, strong or better is missing", path, number)
-        elif not weak.strip() or not strong.strip() or not (better or equal):
+        elif not weak.strip() or not strong.strip():
             skipped.note("an answer is empty", path, number)
+        elif not (better or equal):
+            skipped.note("no objective is named", path, number)
         else:
             scores = {**{str(name): (1.0, 1.0) for name in equal}, **{str(name): (0.0, 1.0) for name in better}}
-            source, licence = str(row.get("source")), str(row.get("licence"))
+            source, licence = str(row.get("source")), _licence(row)
             try:
                 turns, own = _turns(row), _own(row)
             except (TypeError, ValueError):
@@ -92,21 +100,26 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> It
 def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """`instruction` with `completions[].annotations.<aspect>.Rating`, which may be "N/A"."""
     for number, row in _rows(path, skipped):
-        rated = []
-        for completion in row.get("completions") or []:
+        rated, completions = [], row.get("completions")
+        for completion in completions if isinstance(completions, list) else []:
             ratings = {aspect: _rating(completion, aspect) for aspect in ASPECTS}
             known = {aspect: value for aspect, value in ratings.items() if value is not None}
             said = completion.get("response") if isinstance(completion, dict) else None
             if known and isinstance(said, str) and said.strip():
-                rated.append((said.strip(), known))
+                rated.append((said.strip(), known, _terms(completion.get("model"))))
             else:
                 skipped.note("a completion without a rating or a response", path, number)
-        if len(rated) < 2 or not row.get("instruction"):
+        asked = row.get("instruction")
+        if not isinstance(asked, str) or not asked.strip():
+            skipped.note("no instruction", path, number)
+            continue
+        if len(rated) < 2:
             skipped.note("fewer than two rated completions", path, number)
             continue
-        for (first, ours), (second, theirs) in combinations(rated, 2):
+        for (first, ours, by), (second, theirs, by_other) in combinations(rated, 2):
             both = {aspect: (ours[aspect], theirs[aspect]) for aspect in ours if aspect in theirs}
-            yield Pair("ultrafeedback", "MIT", (Turn("user", row["instruction"]),), first, second, both)
+            licence = "MIT" + "".join(f", {terms}" for terms in sorted({by, by_other} - {""}))
+            yield Pair("ultrafeedback", licence, (Turn("user", asked),), first, second, both)
 
 
 def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -131,8 +144,7 @@ def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
                 skipped.note("an answer is empty", path, number)
             else:
                 context = conversation(row.get("query") or "")
-                licence = row.get("licence") or "unknown"
-                yield Pair("imhi", licence, context, str(first).strip(), str(second).strip(), scores)
+                yield Pair("imhi", _licence(row), context, str(first).strip(), str(second).strip(), scores)
 
 
 def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -147,15 +159,18 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
         if not isinstance(answer, str) or not answer.strip():
             skipped.note("an answer is empty", path, number)
             continue
-        if declines(golden := row.get("golden") or ""):
+        query, golden = row.get("query") or "", row.get("golden") or ""
+        if not isinstance(query, str) or not isinstance(golden, str):
+            skipped.note("the query or the golden answer is no text", path, number)
+            continue
+        if declines(golden):
             if refuses(answer[:_OPENING]):
                 skipped.note("the policy has declined itself", path, number)
                 continue
             _, of_request, topic = str(row.get("dataset")).partition("requests")
             source = f"{row.get('policy')}{HARMFUL}{topic if of_request else ''}"
             scores = {"harmlessness": (0.0, 1.0)}
-            context = conversation(row.get("query") or "")
-            yield Pair(source, str(row.get("licence")), context, answer.strip(), golden.strip(), scores)
+            yield Pair(source, _licence(row), conversation(query), answer.strip(), golden.strip(), scores)
             continue
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:
@@ -165,8 +180,8 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("code that repeats itself or has no end", path, number)
             continue
         scores = {"repetition": (0.0, 1.0), "helpfulness": (0.0, 1.0)} if clean != answer.rstrip() else {}
-        context = conversation(row.get("query") or "")
-        yield Pair(str(row.get("policy")), str(row.get("licence")), context, answer.strip(), clean.strip(), scores)
+        policy, licence = str(row.get("policy")), _licence(row)
+        yield Pair(policy, licence, conversation(query), answer.strip(), clean.strip(), scores)
 
 
 READERS: dict[str, Callable[..., Iterator[Pair]]] = {
@@ -213,6 +228,19 @@ def _scores(row: dict[str, Any], first: str, second: str) -> dict[str, tuple[flo
         return {name: (float(row[name + first]), float(row[name + second])) for name in names if name + first in row}
     except (TypeError, ValueError):
         return None
+
+
+def _licence(row: dict[str, Any]) -> str:
+    return str(row.get("licence") or "unknown")
+
+
+def _terms(model: Any) -> str:
+    """Whose terms the answers of a model of UltraFeedback carry besides; empty: nobody's."""
+    name = str(model or "").lower()
+    for family, whose in _FAMILIES.items():
+        if family in name:
+            return f"{whose} terms"
+    return "" if name in _FREE else "unknown terms"
 
 
 def _rating(completion: Any, aspect: str) -> float | None:

@@ -1,5 +1,6 @@
 """An evaluation as people read it: Markdown tables, and plots beside them. Decides nothing and asks nobody."""
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,10 +23,16 @@ People = Mapping[tuple[str, str], Agreement | None]
 
 
 def markdown(
-    title: str, outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People, plots: Iterable[Path]
+    title: str,
+    outcomes: Sequence[Outcome],
+    judged: Sequence[Judged],
+    people: People,
+    plots: Iterable[Path],
+    remarks: Iterable[str] = (),
 ) -> str:
     """The whole report."""
-    parts = [f"# {title}\n", "## What became of the drafts\n", _verdicts(outcomes)]
+    parts = [f"# {title}\n", *(f"{remark}\n" for remark in remarks)]
+    parts += ["## What became of the drafts\n", _verdicts(outcomes)]
     parts += ["## What changed, counted\n", _counted(outcomes)]
     for first, second in dict.fromkeys((one.first, one.second) for one in judged):
         parts.append(f"## {first.capitalize()} against {second}\n")
@@ -36,18 +43,19 @@ def markdown(
 
 def _verdicts(outcomes: Sequence[Outcome]) -> str:
     rows = [
-        "| policy | condition | drafts | corrected | unchanged | kept | edited | copied | spans lost | why kept |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| policy | condition | drafts | corrected | unchanged | kept | skipped | edited | copied | spans lost "
+        "| why kept or skipped |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups = _grouped(outcomes, lambda one: (one.policy, one.condition))
     if len({policy for policy, _ in groups}) > 1:
         groups |= _grouped(outcomes, lambda one: (ALL, one.condition))
     for (policy, condition), some in groups.items():
         verdicts = Counter(one.verdict for one in some)
-        why = Counter(one.reason for one in some if one.verdict == "kept_original")
+        why = Counter(one.reason for one in some if one.verdict in ("kept_original", "skipped"))
         rows.append(
             f"| {policy} | {condition} | {len(some)} | {verdicts['corrected']} | {verdicts['unchanged']} "
-            f"| {verdicts['kept_original']} | {mean(one.edited for one in some):.3f} "
+            f"| {verdicts['kept_original']} | {verdicts['skipped']} | {mean(one.edited for one in some):.3f} "
             f"| {mean(one.copied for one in some):.3f} | {sum(one.spans_lost for one in some)} "
             f"| {', '.join(f'{count} {reason}' for reason, count in why.most_common())} |"
         )
@@ -100,14 +108,15 @@ def plots(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People,
     matplotlib.use("agg")
     trusted = [one for one in judged if (told := people.get((one.judge, one.objective))) is None or not told.at_chance]
     made = []
-    for objective, some in _grouped(trusted, lambda one: one.objective).items():
-        drawn = _before_after(outcomes, some, objective, out)
+    by_bars = _grouped(trusted, lambda one: (outcomes[one.number].condition, one.objective, one.judge))
+    for (condition, objective, judge), some in by_bars.items():
+        drawn = _before_after(outcomes, some, f"{objective}, asked for as {condition}, by {judge}", out)
         made += [drawn] if drawn is not None else []
     drawn = _by_edit(outcomes, [one for one in trusted if (one.first, one.second) == ("correction", "draft")], out)
     return [*made, *([drawn] if drawn is not None else [])]
 
 
-def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], objective: str, out: Path) -> Path | None:
+def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], title: str, out: Path) -> Path | None:
     """Bars: how often draft and correction are at least as good as the data's own answer."""
     from matplotlib.figure import Figure
 
@@ -127,10 +136,10 @@ def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], objecti
     axes.set_xticks(list(places), list(both), rotation=20, ha="right")
     axes.set_ylim(0, 1)
     axes.set_ylabel("win rate against golden")
-    axes.set_title(objective)
+    axes.set_title(title)
     axes.axhline(0.5, color="grey", linewidth=0.8)
     axes.legend()
-    path = out / f"before-after-{objective}.png"
+    path = out / f"before-after-{'-'.join(re.findall(r'[a-z0-9_.]+', title.lower()))}.png"
     figure.savefig(path, dpi=110)
     return path
 

@@ -50,27 +50,31 @@ class Row:
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:
-    with path.open("w", encoding="utf-8") as file:
+    with gzip.open(path, "wt", encoding="utf-8") if path.suffix == ".gz" else path.open("w", encoding="utf-8") as file:
         for row in rows:
             plain = {**asdict(row), "objectives": [aim.model_dump(exclude_none=True) for aim in row.objectives]}
             file.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
 
 def read(path: Path) -> Iterator[Row]:
-    for plain in lines(path):
-        plain["context"] = tuple(Turn(**turn) for turn in plain["context"])
-        plain["objectives"] = tuple(Objective(**aim) for aim in plain["objectives"])
-        yield Row(**plain)
+    """Raises `DataError` with the line of what is no row that `write` has written."""
+    for number, plain in numbered(path):
+        try:
+            context = tuple(Turn(**turn) for turn in plain["context"])
+            aims = tuple(Objective(**aim) for aim in plain["objectives"])
+            yield Row(**{**plain, "context": context, "objectives": aims})
+        except (TypeError, KeyError, ValueError):
+            raise DataError(f"{path}:{number}: no training row, as `metaaligner train prepare` writes them") from None
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:
     """The lines of a JSON Lines file, gzip'd or not, with their numbers from 1; None for one that is not JSON."""
-    with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
                     yield number, json.loads(line)
-                except ValueError:
+                except ValueError:  # also of what is no UTF-8
                     yield number, None
 
 

@@ -19,7 +19,10 @@ async def scored(
     in_flight: int = 16,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Pair]:
-    """The pairs, with what the judges say where the data says nothing; a score that the data has stands."""
+    """The pairs, with what the judges say where the data says nothing; a score that the data has stands.
+
+    Raises `WireError` where a judge is a model and does not answer.
+    """
     added: list[dict[str, tuple[float, float]]] = [{} for _ in pairs]
     for judge in judges:
         asked = [
@@ -30,5 +33,7 @@ async def scored(
         ]
         said = await compare_all(judge, [question for _, question in asked], in_flight, progress)
         for (number, question), better in zip(asked, said, strict=True):
+            if better is None:
+                continue  # of what a judge cannot say anything a pair of equals knows nothing either
             added[number][question.objective.key] = (float(better < 0), float(better > 0))
     return [replace(pair, scores={**pair.scores, **more}) for pair, more in zip(pairs, added, strict=True)]

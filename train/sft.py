@@ -5,6 +5,7 @@ stopped goes on where it was, in the same order and with the same weights as if 
 Started by `torchrun` or `accelerate launch`, every process runs this, and the first one writes.
 """
 
+import hashlib
 import json
 import platform
 import re
@@ -12,15 +13,16 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from train.encode import encoded
 from train.model import load
-from train.rows import Row, read
+from train.rows import DataError, Row, read
 
 STAGES = ("identical", "equal", "better")
+GOES_ON_WITH = ("max_steps", "save_every", "checkpointing", "bf16")  # settings that may be others when a run goes on
 
 
 @dataclass(frozen=True)
@@ -48,15 +50,19 @@ class Settings:
 def run(base: Path, rows_path: Path, out: Path, settings: Settings, start: Path | None = None) -> Path:
     """Train, stage by stage. Returns the folder of the last stage's adapter (or weights).
 
-    `start`: an adapter's folder, or weights, to go on from, instead of from nothing.
+    `start`: an adapter's folder, or weights, to go on from, instead of from nothing; the rank is the adapter's then.
+    Raises `DataError` where `out` holds a run of other rows or settings.
     """
     processes = together()
     rows = [row for row in read(rows_path) if row.kind in settings.stages]
     if not rows:
-        raise ValueError(f"{rows_path} has no row of the stages {', '.join(settings.stages)}")
+        raise DataError(f"{rows_path} has no row of the stages {', '.join(settings.stages)}")
     out.mkdir(parents=True, exist_ok=True)
+    if start is not None and settings.rank:
+        settings = replace(settings, rank=_rank(start))
     if processes.is_main_process:
         _record(out, base, rows, settings, start)
+    processes.wait_for_everyone()
     weights = start
     for number, stage in enumerate(settings.stages, 1):
         folder = out / f"{number}-{stage}"
@@ -81,26 +87,42 @@ def together() -> Any:
     return PartialState(cpu=not torch.cuda.is_available())
 
 
+def _rank(adapter: Path) -> int:
+    config = adapter / "adapter_config.json"
+    if not config.is_file():
+        raise DataError(f"{adapter} is no adapter: it has no adapter_config.json; weights go on with --rank 0")
+    return int(json.loads(config.read_text(encoding="utf-8"))["r"])
+
+
 def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, start: Path | None) -> None:
-    """`run.json`: what a model card has to say of a run, and the run itself does not need."""
+    """`run.json`: what a model card has to say of a run, and by what the same run is known when it goes on."""
     seen = Counter((row.source, row.licence, row.kind) for row in rows)
     told = {
         "base": base.name if base.is_dir() else str(base),
         "start": start.name if start is not None else None,
         "settings": asdict(settings),
+        "rows": hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
         "data": [
             {"source": source, "licence": licence, "kind": kind, "rows": count}
             for (source, licence, kind), count in sorted(seen.items())
         ],
     }
-    (out / "run.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    record = out / "run.json"
+    told = json.loads(json.dumps(told))
+    if record.is_file():
+        before = json.loads(record.read_text(encoding="utf-8"))
+        differ = [name for name in told if told[name] != before.get(name) and name not in ("settings", "data")]
+        ours, theirs = told["settings"], before["settings"]
+        differ += [name for name in ours if ours[name] != theirs.get(name) and name not in GOES_ON_WITH]
+        if differ:
+            raise DataError(f"{out} holds a run with another {', '.join(differ)}; remove it, or give another --out")
+    record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, settings: Settings) -> None:
     import torch
     from datasets import Dataset
     from peft import LoraConfig, PeftModel, get_peft_model
-    from transformers.trainer_utils import get_last_checkpoint
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
@@ -116,6 +138,8 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         model = get_peft_model(model, adapter)
     _freeze(model, settings.first_layer)
     data, left_out = encoded(tokenizer, rows, settings.templates, settings.longest)
+    if not data:
+        raise DataError(f"all {left_out} rows of {folder.name} are longer than --longest {settings.longest} tokens")
     tokens = sum(len(row["input_ids"]) for row in data)
     processes = together()
     log = Log(folder / "log.jsonl") if processes.is_main_process else None
@@ -149,12 +173,18 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
         callbacks=[_callback(log, processes)],
     )  # fmt: skip
-    trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder)))
+    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if trainer.state.global_step >= trainer.state.max_steps:
         trainer.save_model(str(folder))
         if processes.is_main_process:
             tokenizer.save_pretrained(folder)
             (folder / "done").touch()
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    """The newest one that is whole: what a kill has cut short lacks its state, which is written last."""
+    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def _freeze(model: Any, first_layer: int) -> None:

@@ -29,6 +29,7 @@ def test_only_what_was_changed_is_drawn_and_the_same_for_a_seed() -> None:
     assert shown == drawn(OUTCOMES, 12, 1)
     assert shown != drawn(OUTCOMES, 12, 2)
     assert len(drawn(OUTCOMES, 100, 1)) == 20
+    assert drawn(OUTCOMES, 20, 1)[:12] == shown, "with another count, the same pairs with the same sides"
 
 
 def test_the_sheet_does_not_tell_which_is_which() -> None:

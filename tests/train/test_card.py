@@ -18,6 +18,7 @@ def adapter(tmp_path: Path) -> Path:
     log = [
         {"rows": 12, "left_out": 1, "tokens": 3456, "device": "1 x GPU", "seconds": 0.0},
         *({"step": n, "loss": 2.0 - n / 10, "seconds": 600.0 * n} for n in range(1, 4)),
+        {"step": 4, "loss": 9.0, "seconds": 1800.0},  # after the last checkpoint: done again
         {"rows": 12, "left_out": 1, "tokens": 3456, "device": "1 x GPU", "seconds": 0.0},
         *({"step": n, "loss": 2.0 - n / 10, "seconds": 900.0 * (n - 3)} for n in range(4, 7)),
     ]

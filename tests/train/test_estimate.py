@@ -20,6 +20,7 @@ SEVEN = next(size for size in estimate.SIZES if size.name == "7B")
 def test_steps_are_those_of_each_stage() -> None:
     assert estimate.work(ROWS, ("ultrafeedback",), batch=4, epochs=1).steps == 3 + 3
     assert estimate.work(ROWS, ("ultrafeedback",), batch=4, epochs=2).steps == 5 + 5
+    assert estimate.work(ROWS, ("ultrafeedback",), batch=4, epochs=2, max_steps=2).steps == 2 + 2
     told = estimate.work(ROWS, ("ultrafeedback", "chat"), batch=4, epochs=1)
     assert told.rows == 20
     assert 20 * 200 / 3.6 < told.tokens < 20 * 600 / 3.6

@@ -16,8 +16,9 @@ from train import answers, evaluate, report
 from train.cli import train
 from train.evaluate import Judged, Outcome
 from train.judges import Agreement
-from train.progress import in_order
+from train.progress import in_order, results
 from train.readers import Skipped
+from train.rows import DataError
 from wire.endpoint import Endpoint
 from wire.errors import Malformed
 
@@ -45,15 +46,18 @@ async def test_in_order_and_gone_on_with(tmp_path: Path) -> None:
 
     out = tmp_path / "out.jsonl"
     with pytest.raises(ValueError, match="stopped"):
-        async for _ in in_order(range(12), work, out, in_flight=3):
+        async for _ in in_order(range(12), work, out, 3, key=str):
             pass
     with out.open("a") as file:
         file.write('{"item": 7')  # as a kill leaves it
     done, worked[:] = len(out.read_text().splitlines()) - 1, [0] * 20
-    got = [result["item"] async for result in in_order(range(12), work, out, in_flight=3)]
-    assert got == list(range(12))
+    got = [result async for result in in_order(range(12), work, out, 3, key=str)]
+    assert got == list(results(out)) == [{"item": item} for item in range(12)]
     assert worked[20:] == list(range(done, 12)), "what was done is not done again"
-    assert [json.loads(line)["item"] for line in out.read_text().splitlines()] == list(range(12))
+    with pytest.raises(DataError, match=r"out\.jsonl:1: of a run with other files or settings"):
+        [result async for result in in_order(range(12), work, out, 3, key=lambda item: [item, "another corrector"])]
+    with pytest.raises(DataError, match=r"out\.jsonl:4: "):
+        [result async for result in in_order([0, 1, 2, 9], work, out, 3, key=str)]
 
 
 async def test_a_policy_is_asked_as_a_chat_client_would(tmp_path: Path, service: Serve) -> None:
@@ -116,16 +120,40 @@ async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: 
         ("correction", "unasked", "length"),
     }  # fmt: skip
     told = (tmp_path / "out/report.md").read_text()
-    assert "| one | short | 2 | 2 | 0 | 0 |" in told
+    assert "| one | short | 2 | 2 | 0 | 0 | 0 |" in told
     assert "no people's data" in told
-    assert "| all policies | short | 4 | 4 | 0 | 0 |" in told
+    assert "| all policies | short | 4 | 4 | 0 | 0 | 0 |" in told
     assert "| short | 4 | words |" in told
-    assert "before-after-length.png" in told
-    assert (tmp_path / "out/before-after-length.png").stat().st_size > 5000
+    assert "No judge that was asked decides helpfulness." in told
+    plot = "before-after-length-asked-for-as-short-by-measure.png"
+    assert plot in told
+    assert (tmp_path / "out" / plot).stat().st_size > 5000
     asked = len(corrector.requests)
     again = await asyncio.to_thread(CliRunner().invoke, train, command, catch_exceptions=False)
     assert len(corrector.requests) == asked
     assert again.output.endswith(ran.output[-200:]), "nothing is asked again, and the same comes out"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--mending"], "wants pairs"),
+        (["--mending", "--condition", "usual=length"], "not for --mending"),
+        (["--api-key-env", "NO_SUCH_KEY", "--base-url", "http://127.0.0.1:1"], "NO_SUCH_KEY: no such variable is set"),
+    ],
+)
+def test_what_does_not_go_together_is_told(tmp_path: Path, options: list[str], message: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", ANSWERS)
+    ran = CliRunner().invoke(train, ["evaluate", str(path), "--out", str(tmp_path / "out"), *options])
+    assert ran.exit_code == 2
+    assert message in ran.output.replace("\n", " ")
+
+
+def test_pairs_are_not_taken_for_answers(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [{"query": "q", "weak": "w", "strong": "s", "better": ["length"]}])
+    ran = CliRunner().invoke(train, ["evaluate", str(path), "--out", str(tmp_path / "out")])
+    assert ran.exit_code == 2
+    assert "for pairs there is --mending" in ran.output
 
 
 def test_a_condition_of_an_unknown_objective_is_told(tmp_path: Path) -> None:

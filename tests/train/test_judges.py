@@ -192,7 +192,7 @@ SHORT = (
 
 
 class TestMeasure:
-    async def says(self, first: str, second: str, objective: str, query: str = "Tea?") -> int:
+    async def says(self, first: str, second: str, objective: str, query: str = "Tea?") -> int | None:
         kind = judges.load("measure")
         judge = kind.build(kind.Options.model_validate({"kind": "measure"}))
         assert judge.decides(objective)
@@ -204,13 +204,13 @@ class TestMeasure:
             "Notwithstanding considerable institutional impediments, preparation necessitates meticulous deliberation."
         )
         assert await self.says(hard, "Boil the water. Wait a bit. Then pour it.", "readability") == 1
-        assert await self.says(hard, "", "readability") == 0
+        assert await self.says(hard, "", "readability") is None
 
     async def test_the_shorter_version_wins_but_not_what_lost_most_of_it(self) -> None:
         assert await self.says(LONG, SHORT, "length") == 1
         assert await self.says(SHORT, LONG, "length") == -1
-        assert await self.says(LONG, "Boil water.", "length") == 0
-        assert await self.says(LONG, "", "length") == 0
+        assert await self.says(LONG, "Boil water.", "length") is None
+        assert await self.says(LONG, "", "length") is None
         assert await self.says(LONG, LONG, "length") == 0
 
     async def test_saying_it_twice_loses(self) -> None:
@@ -240,14 +240,15 @@ class TestMeasure:
     async def test_what_the_query_asks_for_is_counted(self, query: str, met: str, missed: str) -> None:
         assert await self.says(missed, met, "instruction_following", query) == 1
         assert await self.says(met, missed, "instruction_following", query) == -1
-        assert await self.says(missed, met, "instruction_following", "What is tea?") == 0
+        assert await self.says(missed, met, "instruction_following", "What is tea?") is None
 
     @given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["readability", "length", "repetition"]))
     def test_turned_round_the_verdict_turns(self, first: str, second: str, objective: str) -> None:
         from train.judges.measure import MEASURES
 
         measure = MEASURES[objective]
-        assert measure(ask(first, second, objective)) == -measure(ask(second, first, objective))
+        said, turned = measure(ask(first, second, objective)), measure(ask(second, first, objective))
+        assert turned == (None if said is None else -said)
 
 
 def said(n: int, objective: str = "helpfulness", source: str = "own") -> list[Labelled]:
@@ -277,6 +278,10 @@ class TestAgreement:
         asked = [*said(20, source="a"), *said(10, source="b"), *said(10, "humour")]
         told = await agreement(Fixed(lambda question: 1), asked)
         assert [(one.source, one.n) for one in told] == [("", 30), ("a", 20), ("b", 10)]
+
+    async def test_of_a_handful_of_questions_nothing_is_concluded(self) -> None:
+        [few] = await agreement(Fixed(lambda question: 1 if question.second == "yes" else -1), said(3))
+        assert (few.right, few.at_chance, few.verdict) == (1, True, "too few to tell")
 
     def test_what_people_said_is_read_from_both_formats(self, tmp_path: Path) -> None:
         path = tmp_path / "people.jsonl"

@@ -82,6 +82,19 @@ def test_a_sentence_that_answers_nothing_is_never_refused() -> None:
     assert not rows
 
 
+def test_the_better_answer_is_the_good_one_wherever_it_stands() -> None:
+    told = {"helpfulness": (5.0, 1.0), "honesty": (4.0, 2.0), "truthfulness": (1.0, 2.0)}
+    turned = Pair("uf", "MIT", (Turn("user", "Tea?"),), GOOD, "Tea is bad.", told)
+    rows, _ = compose([turned], Mix(identical=3, kept=1, answered=1), Wordings(), 1, Skipped())
+    assert {row.target for row in rows} == {GOOD}
+
+
+def test_what_falls_short_of_what_was_asked_for_is_told() -> None:
+    mix = Mix({"oast": 5}, made_from=("own",), refused=2, kept=1, made=2)
+    _, report = compose([pair(helpfulness=(0, 1))], mix, Wordings(), 1, Skipped())
+    assert report.short == ["refused: 0 of 2", "no pair of oast; there are own"]
+
+
 def test_what_is_fine_stays_under_the_usual_objectives() -> None:
     declined = Pair("own", "MIT", (), "x", "I'm sorry, I can't help with that, whatever you say.", {})
     rows, report = compose([pair(), declined], Mix(kept=5), Wordings(), 1, Skipped())

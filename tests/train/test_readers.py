@@ -45,7 +45,7 @@ def test_normalised_pairs(tmp_path: Path) -> None:
     assert list(readers.normalised(path, skipped)) == [
         Pair("s", "MIT", (Turn("user", "Tea?"),), "a", "b", {"helpfulness": (0.0, 1.0)})
     ]
-    assert skipped == {"weak, strong or better is missing": 1, "an answer is empty": 2}
+    assert skipped == {"weak, strong or better is missing": 1, "an answer is empty": 1, "no objective is named": 1}
 
 
 def test_hh_rlhf_as_published(tmp_path: Path) -> None:
@@ -63,10 +63,11 @@ def test_hh_rlhf_as_published(tmp_path: Path) -> None:
     assert sum(skipped.values()) == 3
 
 
-def test_ultrafeedback_as_published(tmp_path: Path) -> None:
-    def completion(text: str, **ratings: str) -> dict[str, Any]:
-        return {"response": text, "annotations": {aspect: {"Rating": value} for aspect, value in ratings.items()}}
+def completion(text: str, **ratings: str) -> dict[str, Any]:
+    return {"response": text, "annotations": {aspect: {"Rating": value} for aspect, value in ratings.items()}}
 
+
+def test_ultrafeedback_as_published(tmp_path: Path) -> None:
     row = {
         "instruction": "Tea?",
         "completions": [
@@ -84,6 +85,17 @@ def test_ultrafeedback_as_published(tmp_path: Path) -> None:
         ("b", "c", {"helpfulness": (4.0, 2.0)}),
     ]
     assert skipped == {"a completion without a rating or a response": 1, "fewer than two rated completions": 1}
+
+
+def test_answers_of_models_with_terms_of_their_own_say_so(tmp_path: Path) -> None:
+    models = ("gpt-4", "llama-2-7b-chat", "starchat", None)
+    told = [{**completion("a", honesty="3"), "model": model} for model in models]
+    rows = [{"instruction": "Tea?", "completions": told}, {"instruction": 3, "completions": told}]
+    skipped = Skipped()
+    licences = [one.licence for one in readers.ultrafeedback(jsonl(tmp_path / "uf.jsonl", rows), skipped)]
+    assert licences[:3] == ["MIT, Llama terms, OpenAI terms", "MIT, OpenAI terms", "MIT, OpenAI terms, unknown terms"]
+    assert licences[-1] == "MIT, unknown terms"
+    assert skipped == {"no instruction": 1}
 
 
 def test_imhi_as_a_table(tmp_path: Path) -> None:
@@ -153,7 +165,14 @@ def test_a_line_that_is_not_json_is_counted_and_named(tmp_path: Path, reader: st
     assert skipped.where == {"not a JSON object": ["p.jsonl:1", "p.jsonl:2"]}
 
 
+def test_a_line_that_is_no_utf_8_is_counted_and_named(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_bytes(b'{"policy": "a", "answer": "\xff"}\n')
+    skipped = Skipped()
+    assert list(readers.answers(tmp_path / "p.jsonl", skipped)) == []
+    assert skipped.where == {"not a JSON object": ["p.jsonl:1"]}
+
+
 def test_of_our_own_rows_a_broken_one_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text("{oops\n")
-    with pytest.raises(DataError, match=r"rows\.jsonl:1: not JSON"):
+    with pytest.raises(DataError, match=r"rows\.jsonl:1: no training row"):
         list(read(tmp_path / "rows.jsonl"))

@@ -17,6 +17,7 @@ WORK = click.option("--work", type=PATH, default=Path("build/train"), show_defau
 def judge_options(command: Any) -> Any:
     """What the kinds of judges that a command may name need."""
     for option in (
+        click.option("--llm-key-env", help="llm: the environment variable that holds its key."),
         click.option("--llm-model", help="llm: its name there."),
         click.option("--llm-url", help="llm: of an OpenAI-compatible service."),
         click.option("--reward", type=FILE, help="reward: one that `train judge reward --save` has fitted."),
@@ -36,11 +37,17 @@ def judge_of(kind: str, **given: Any) -> Any:
         raise click.UsageError(str(error)) from None
 
 
-def judges_of(kinds: tuple[str, ...], reward: Path | None, llm_url: str | None, llm_model: str | None) -> list[Any]:
+def judges_of(
+    kinds: tuple[str, ...],
+    reward: Path | None,
+    llm_url: str | None,
+    llm_model: str | None,
+    llm_key_env: str | None,
+) -> list[Any]:
     given: dict[str, dict[str, Any]] = {
         "measure": {},
         "reward": {"path": reward},
-        "llm": {"base_url": llm_url, "model": llm_model},
+        "llm": {"base_url": llm_url, "model": llm_model, "api_key_env": llm_key_env},
     }
     return [judge_of(kind, **given.get(kind, {})) for kind in kinds]
 
@@ -54,7 +61,7 @@ def known_aims(objectives: Path) -> dict[str, Any]:
     return {**{key: wordings.first(key) for key in wordings}, **read(objectives).objectives}
 
 
-def engine_of(model: str, adapter: str | None, base_url: str | None, in_flight: int) -> Any:
+def engine_of(model: str, adapter: str | None, base_url: str | None, in_flight: int, key_env: str | None = None) -> Any:
     """An engine of ours, or one that is served already. Ours runs alone: it may have every core, and waits for none."""
     from corrector.engines import load
     from corrector.engines.llamacpp import PACKAGED
@@ -62,7 +69,9 @@ def engine_of(model: str, adapter: str | None, base_url: str | None, in_flight: 
     weights = "q8_0" if model in PACKAGED else "stored"  # as the gateway has it
     ours: dict[str, Any] = {"kind": "llamacpp", "model": model, "adapter": adapter, "weights": weights}
     ours |= {"threads": len(os.sched_getaffinity(0)), "parallel": in_flight}
-    given = {"kind": "endpoint", "model": model, "base_url": base_url} if base_url else ours
+    given = {"kind": "endpoint", "model": model, "base_url": base_url, "api_key_env": key_env} if base_url else ours
+    if key_env and not (base_url and os.environ.get(key_env)):
+        raise click.UsageError(f"--api-key-env {key_env}: no such variable is set, or --base-url is missing")
     try:
         return load(str(given["kind"])).Options.model_validate(given)
     except ValueError as error:

@@ -30,7 +30,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
     "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
 )
 @judge_options
-@click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True, help="For scorers.")
+@click.option("--objectives", type=PATH, default=Path("objectives.yaml"), show_default=True, help="For scorers.")
 @click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
 @click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
 @click.option("--seed", default=1, show_default=True)
@@ -82,6 +82,8 @@ def prepare(
     out.parent.mkdir(parents=True, exist_ok=True)
     write(out, rows)
     out.with_suffix(".md").write_text(report.markdown())
+    for short in report.short:
+        click.echo(f"less than was asked for: {short}", err=True)
     click.echo(f"{len(rows)} rows in {out}; {sum(skipped.values())} not used, see {out.with_suffix('.md')}")
 
 
@@ -108,6 +110,7 @@ async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> 
 @click.option("--longest", default=600, show_default=True, help="Characters of a query.")
 @click.option("--model", default="smollm2-135m-instruct", show_default=True)
 @click.option("--base-url", help="A policy that is being served already.")
+@click.option("--api-key-env", help="The environment variable that holds the key of --base-url.")
 @click.option("--licence", default="unknown", show_default=True, help="Of what the model says.")
 @click.option("--in-flight", default=4, show_default=True)
 @click.option("--seed", default=1, show_default=True)
@@ -120,6 +123,7 @@ def answers(
     longest: int,
     model: str,
     base_url: str | None,
+    api_key_env: str | None,
     licence: str,
     in_flight: int,
     seed: int,
@@ -149,7 +153,7 @@ def answers(
     async def ask() -> None:
         with Progress() as bar:
             shown = bar.add_task("asking", total=len(todo))
-            async with served("the policy", engine_of(model, None, base_url, in_flight), say) as endpoint:
+            async with served("the policy", engine_of(model, None, base_url, in_flight, api_key_env), say) as endpoint:
                 await asked.run(todo, endpoint, model, licence, out, in_flight, lambda: bar.advance(shown))
 
     asyncio.run(ask())

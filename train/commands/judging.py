@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import dataclasses
+import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import click
 
 from train.commands import FILE, PATH, engine_of, judge_of, judge_options, judges_of, known_aims, say
+
+SERVED = ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url", "api_key_env")
 
 
 def _served(command: Any) -> Any:
@@ -21,6 +24,7 @@ def _served(command: Any) -> Any:
         click.option("--max-ratio", default=1.5, show_default=True),
         click.option("--model", default="smollm2-135m-instruct", show_default=True, help="Or the URL's model."),
         click.option("--adapter", help="A LoRA in GGUF, for llama.cpp."),
+        click.option("--api-key-env", help="The environment variable that holds the key of --base-url."),
         click.option("--base-url", help="A corrector that is being served already."),
     ):
         command = option(command)
@@ -32,7 +36,10 @@ def _served(command: Any) -> Any:
 @click.option("--out", type=PATH, required=True, help="A folder: report.md, its plots, and the JSON behind them.")
 @click.option("--mending", is_flag=True, help="FILEs are pairs: their good answers are damaged by rule, to be mended.")
 @click.option("--asked", is_flag=True, help="With --mending: by ways of writing, each asked for and not.")
-@click.option("--each", default=40, show_default=True, help="Answers of each policy, or cases of each kind of damage.")
+@click.option(
+    "--each", default=40, show_default=True,
+    help="Answers of each policy to each data set, or cases of each kind of damage.",
+)  # fmt: skip
 @click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
 @click.option("--by-segments", multiple=True, metavar="NAME", help="Conditions corrected as mode `segment` would.")
 @click.option(
@@ -61,20 +68,22 @@ def evaluate(
     """Is a corrector worth it? FILEs are policies' answers, which are corrected and judged; or, --mending, pairs."""
     if asked and not mending:
         raise click.UsageError("--asked goes with --mending, and FILEs are pairs then")
-    served = {name: given.pop(name) for name in ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url")}
+    if mending and (given["conditions"] or given["by_segments"] or given["people"]):
+        raise click.UsageError("--condition, --by-segments and --people are for policies' answers, not for --mending")
+    served = {name: given.pop(name) for name in SERVED}
     out.mkdir(parents=True, exist_ok=True)
-    spec = _spec(in_flight, **served)
+    aims, spec, settings = known_aims(objectives), _spec(in_flight, **served), _settings(**served)
     if mending:
-        told = asyncio.run(_mended(files, out, each, known_aims(objectives), in_flight, seed, spec, asked=asked))
+        told = asyncio.run(_mended(files, out, each, aims, in_flight, seed, spec, settings, asked=asked))
     else:
-        told = asyncio.run(_judged(files, out, each, known_aims(objectives), in_flight, seed, spec, **given))
+        told = asyncio.run(_judged(files, out, each, aims, in_flight, seed, spec, settings, **given))
     (out / "report.md").write_text(told, encoding="utf-8")
     click.echo(told)
 
 
 async def _mended(
     files: tuple[Path, ...], out: Path, each: int, aims: dict[str, Any], in_flight: int, seed: int, spec: Any,
-    *, asked: bool,
+    settings: Any, *, asked: bool,
 ) -> str:  # fmt: skip
     from rich.progress import Progress
 
@@ -82,12 +91,18 @@ async def _mended(
     from train import mending
     from train.readers import Skipped, normalised
 
-    pairs = [pair for file in files for pair in normalised(file, Skipped())]
+    skipped = Skipped()
+    pairs = [pair for file in files for pair in normalised(file, skipped)]
     todo = (mending.asked if asked else mending.cases)(pairs, aims, each, seed)
+    _not_used(skipped)
+    if not todo:
+        raise click.UsageError("--mending wants pairs with answers of 120 to 800 characters, and these have none")
     with Progress() as bar:
         shown = bar.add_task("correcting", total=len(todo))
         async with running("c", spec, say) as corrector:
-            done = await mending.run(todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown))
+            done = await mending.run(
+                todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), settings
+            )
     lines = mending.summary(done, seed)
     (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in lines], indent=1))
     return mending.markdown(lines)
@@ -101,6 +116,7 @@ async def _judged(
     in_flight: int,
     seed: int,
     spec: Any,
+    settings: Any,
     *,
     conditions: tuple[str, ...],
     by_segments: tuple[str, ...],
@@ -108,6 +124,7 @@ async def _judged(
     reward: Path | None,
     llm_url: str | None,
     llm_model: str | None,
+    llm_key_env: str | None,
     people: tuple[Path, ...],
     title: str,
 ) -> str:
@@ -121,11 +138,17 @@ async def _judged(
     groups = _conditions(conditions, aims)
     if set(by_segments) - set(groups):
         raise click.UsageError(f"--by-segments names conditions, and there are: {', '.join(groups)}")
-    built = judges_of(kinds, reward, llm_url, llm_model)
-    answered = real.drafts(files, each, Skipped())
+    built = judges_of(kinds, reward, llm_url, llm_model, llm_key_env)
+    skipped = Skipped()
+    answered = real.drafts(files, each, skipped)
+    if not answered:
+        raise click.UsageError(
+            "FILEs want policies' answers (`policy`, `query`, `answer`); for pairs there is --mending"
+        )
     trusted = {}
+    asked = [one for file in people for one in judges.labelled(file, aims, skipped, seed)]
+    _not_used(skipped)
     for judge in built:
-        asked = [one for file in people for one in judges.labelled(file, aims, Skipped(), seed)]
         for told in await judges.agreement(judge, asked, in_flight, seed):
             if not told.source:
                 trusted[judge.name, told.objective] = told
@@ -133,14 +156,22 @@ async def _judged(
         shown = bar.add_task("correcting", total=len(answered) * len(groups))
         async with running("c", spec, say) as corrector:
             outcomes = await real.correct(
-                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), by_segments
-            )
+                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), by_segments,
+                settings,
+            )  # fmt: skip
         asking = bar.add_task("judging", total=None)
-        judged = await real.judge(outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking))
+        judged = await real.judge(
+            outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking),
+            [_digest_of(reward), llm_url],
+        )  # fmt: skip
     for judge in built:
         await judge.aclose()
+    undecided = {key for aims in groups.values() for key in (aim.key for aim in aims)}
+    undecided -= {key for key in undecided if any(judge.decides(key) for judge in built)}
+    remarks = [f"No judge that was asked decides {', '.join(sorted(undecided))}."] if undecided else []
+    remarks += [told for judge in built if (told := judge.remarks())]
     plots = report.plots(outcomes, judged, trusted, out)
-    return report.markdown(title, outcomes, judged, trusted, plots)
+    return report.markdown(title, outcomes, judged, trusted, plots, remarks)
 
 
 def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -190,8 +221,11 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
         if fit is not None or save is not None:
             raise click.UsageError("--fit and --save are for the kind reward, together")
         built = None if ours else judge_of(kind, **given)
+    known, names = known_aims(objectives), [file.name for file in files]
     asked = {
-        file.name: judges.sample(judges.labelled(file, known_aims(objectives), skipped, seed), limit, seed)
+        file.name if names.count(file.name) == 1 else str(file): judges.sample(
+            judges.labelled(file, known, skipped, seed), limit, seed
+        )
         for file in files
     }
 
@@ -204,8 +238,12 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
             return told
 
     click.echo(asyncio.run(report()))
+    _not_used(skipped)
+
+
+def _not_used(skipped: Any) -> None:
     for reason, count in sorted(skipped.items()):
-        click.echo(f"not used: {count} x {reason}", err=True)
+        click.echo(f"not used: {count} x {reason}, {', '.join(skipped.where.get(reason, []))}", err=True)
 
 
 @contextlib.asynccontextmanager
@@ -226,8 +264,8 @@ async def _judging(built: Any, model: str | None, in_flight: int) -> AsyncIterat
 
 @click.command()
 @click.argument("outcomes", type=FILE)
-@click.option("--sheet", type=PATH, help="Write the pairs here, to be read.")
-@click.option("--votes", type=FILE, help="What was said of them, a line each: `3 A`, `4 tie`.")
+@click.option("--sheet", type=PATH, help="Write the pairs here, to be read; with --votes: what has been read.")
+@click.option("--votes", type=FILE, help="What was said of the sheet, a line for each pair: `3 A`, `4 tie`.")
 @click.option("--count", default=50, show_default=True, help="Pairs.")
 @click.option("--policy", "policies", multiple=True, help="Of these policies only.")
 @click.option("--seed", default=1, show_default=True, help="The same for the sheet and for the count.")
@@ -237,12 +275,16 @@ def blind(
     """Read drafts and corrections without knowing which is which: OUTCOMES are those of `evaluate`."""
     from train import blind as pairs
     from train.evaluate import Outcome
-    from train.rows import lines
+    from train.progress import results
+    from train.rows import DataError
 
-    some = [Outcome(**row) for row in lines(outcomes)]
+    some = [Outcome(**row) for row in results(outcomes)]
     some = [one for one in some if not policies or one.policy in policies]
     shown = pairs.drawn(some, count, seed)
-    if sheet is not None:
+    if sheet is not None and votes is not None:
+        if sheet.read_text(encoding="utf-8") != pairs.sheet(shown):
+            raise DataError(f"{sheet} was made of other outcomes, or with another --count, --policy or --seed")
+    elif sheet is not None:
         sheet.write_text(pairs.sheet(shown), encoding="utf-8")
         click.echo(f"{len(shown)} pairs in {sheet}")
     if votes is not None:
@@ -259,10 +301,22 @@ def _spec(
     model: str,
     adapter: str | None,
     base_url: str | None,
+    api_key_env: str | None,
 ) -> Any:
     from corrector.corrector import CorrectorOptions
     from corrector.gate import GateOptions
     from corrector.running import CorrectorSpec
 
     options = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
-    return CorrectorSpec(engine=engine_of(model, adapter, base_url, in_flight), options=options)
+    return CorrectorSpec(engine=engine_of(model, adapter, base_url, in_flight, api_key_env), options=options)
+
+
+def _settings(api_key_env: str | None, adapter: str | None, **served: Any) -> dict[str, Any]:
+    """What tells one corrector from another: an adapter by what is in its file, as the next may have its name."""
+    from corrector.engines.llamacpp import model_path
+
+    return {**served, "adapter": _digest_of(model_path(adapter) if adapter else None)}
+
+
+def _digest_of(file: Path | None) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file is not None else None

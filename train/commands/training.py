@@ -1,5 +1,6 @@
 """`sft` and `export`: rows to an adapter, and to what engines load."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from train.commands import FILE, MODEL, PATH, WORK
 @MODEL
 @WORK
 @click.option("--template", "templates", multiple=True, default=("ultrafeedback",), show_default=True)
-@click.option("--stage", "stages", multiple=True, default=("identical", "equal", "better"), show_default=True)
+@click.option(
+    "--stage", "stages", multiple=True, type=click.Choice(["identical", "equal", "better"]),
+    default=("identical", "equal", "better"), show_default=True,
+)  # fmt: skip
 @click.option("--from", "start", type=click.Path(path_type=Path), help="An adapter to train further: GGUF or a folder.")
-@click.option("--rank", default=16, show_default=True, help="Of the LoRA; 0 trains every weight.")
+@click.option("--rank", default=16, show_default=True, help="Of a new LoRA; 0 trains every weight.")
 @click.option("--first-layer", default=0, show_default=True, help="Train from this layer up: a CPU is faster for it.")
 @click.option("--learning-rate", default=3e-4, show_default=True)
 @click.option("--batch", default=8, show_default=True)
@@ -55,12 +59,15 @@ def _unpacked(base: Path, adapter: Path, out: Path, option: str) -> Path:
 
     if not adapter.is_file():
         return adapter
-    unpacked = out / adapter.stem
+    digest = hashlib.sha256(adapter.read_bytes()).hexdigest()[:8]  # another one may have its name
+    unpacked = out / f"{adapter.stem}-{digest}"
     if not unpacked.exists():
+        part = unpacked.with_name(f"{unpacked.name}.part")
         try:
-            from_gguf(base, adapter, unpacked)
+            from_gguf(base, adapter, part)
         except ValueError as error:
             raise click.UsageError(f"{option} {adapter}: {error}") from None
+        part.rename(unpacked)
     return unpacked
 
 
@@ -70,10 +77,12 @@ def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) 
 
     some = [row for row in read(rows) if row.kind in options["stages"]]
     batch, epochs, full = options["batch"], options["epochs"], options["rank"] == 0
-    done = estimate.work(some, options["templates"], batch * options["accumulate"] * devices, epochs)
+    accumulate, steps = options["accumulate"], options["max_steps"]
+    done = estimate.work(some, options["templates"], batch * accumulate * devices, epochs, steps)
     return estimate.markdown(
-        done, full=full, epochs=epochs, batch=batch, longest=options["longest"], devices=devices, tflops=tflops
-    )
+        done, full=full, epochs=epochs, batch=batch, accumulate=accumulate, longest=options["longest"],
+        devices=devices, tflops=tflops, checkpointing=options["checkpointing"],
+    )  # fmt: skip
 
 
 @click.command()

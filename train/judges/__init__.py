@@ -22,9 +22,11 @@ from corrector.templates import Turn
 from train.intervals import bootstrap
 from train.readers import Skipped, conversation
 from train.rows import numbered
+from wire.errors import WireError
 
 # What people were asked in the data, where it is an objective of ours under another name, or next to one.
 ASKED_AS = {"conciseness": "length", "clarity": "readability"}
+LEAST_QUESTIONS = 20  # fewer say nothing of a judge: a coin is right three times in three once in eight
 RIDGE = 0.02  # keeps the length regression finite where one side wins always
 
 
@@ -50,8 +52,11 @@ class Judge(Protocol):
     def decides(self, objective: str) -> bool:
         """Can it say anything on the objective of this key?"""
 
-    async def compare(self, question: Question) -> int:
-        """1: the second answer is better; -1: the first is; 0: a tie."""
+    async def compare(self, question: Question) -> int | None:
+        """1: the second answer is better; -1: the first is; 0: a tie; None: it cannot say, which counts as a tie."""
+
+    def remarks(self) -> str:
+        """What else there is to know of what it has said so far; empty if nothing."""
 
     async def aclose(self) -> None: ...
 
@@ -73,18 +78,21 @@ def load(kind: str) -> Kind:
 
 async def compare_all(
     judge: Judge, questions: Sequence[Question], in_flight: int = 16, progress: Callable[[], None] = lambda: None
-) -> list[int]:
-    """What the judge says to each, in their order."""
+) -> list[int | None]:
+    """What the judge says to each, in their order. Raises `WireError` where it is a model and does not answer."""
     places = asyncio.Semaphore(in_flight)
 
-    async def one(question: Question) -> int:
+    async def one(question: Question) -> int | None:
         async with places:
             said = await judge.compare(question)
         progress()
         return said
 
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one(question)) for question in questions]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(question)) for question in questions]
+    except* WireError as failed:
+        raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
 
 
@@ -149,10 +157,12 @@ class Agreement:
     @property
     def at_chance(self) -> bool:
         """Not better than a coin, as far as these questions can tell; a judge that is worse than one is no better."""
-        return self.interval[0] <= 0.5
+        return self.n < LEAST_QUESTIONS or self.interval[0] <= 0.5
 
     @property
     def verdict(self) -> str:
+        if self.n < LEAST_QUESTIONS:
+            return "too few to tell"
         if not self.at_chance:
             return "agrees"
         return "against people" if self.interval[1] < 0.5 else "at chance"
@@ -174,7 +184,7 @@ async def agreement(
     said = await compare_all(judge, [one.question for one in some], in_flight, progress)
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for one, answer in zip(some, said, strict=True):
-        scores[one.question.objective.key][one.source].append((1 + answer * one.better) / 2)
+        scores[one.question.objective.key][one.source].append((1 + (answer or 0) * one.better) / 2)
     told = []
     for objective, by_source in scores.items():
         groups = {"": [score for listed in by_source.values() for score in listed]}
@@ -244,7 +254,7 @@ HEADING = (
 def row(objective: str, judge: str, counted: Tally, people: Agreement | None) -> str:
     """A win rate beside its judge's agreement with people; a judge at chance decides nothing, and no rate stands."""
     if people is not None and people.at_chance:
-        return f"| {objective} | {judge} | | | | at chance | at chance | {people} |\n"
+        return f"| {objective} | {judge} | | | | {people.verdict} | {people.verdict} | {people} |\n"
     (low, high), told = counted.interval, people or "no people's data"
     return (
         f"| {objective} | {judge} | {counted.win} | {counted.tie} | {counted.lose} "
@@ -268,6 +278,8 @@ async def report(judge: Judge, asked: Mapping[str, Sequence[Labelled]], in_fligh
             )
         if not told:
             rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
+    if remarks := judge.remarks():
+        rows += ["", remarks]
     return "\n".join(rows) + "\n"
 
 

@@ -36,6 +36,8 @@ class Options(JudgeOptions):
 
 def build(options: Options) -> "LlmJudge":
     key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    if options.api_key_env and not key:
+        raise ValueError(f"the environment variable {options.api_key_env} is not set: it is to hold the judge's key")
     endpoint = Endpoint("the judge", options.base_url, api_key=key, timeout_s=options.timeout_s, retries=3)
     return LlmJudge(endpoint, options.model)
 
@@ -61,6 +63,12 @@ class LlmJudge:
             return straight
         self.swayed += straight == turned
         return 0
+
+    def remarks(self) -> str:
+        return (
+            f"Of {self.asked} answers of {self.name} {self.unreadable} were none of 1, 2 and 0; {self.swayed} pairs "
+            "were decided by the place in which an answer stood: ties all."
+        )
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()

@@ -5,7 +5,7 @@ readability           textstat's automated readability index (Smith and Senter, 
 length                words, fewer is better, as long as most of what the other answer says is still there
 repetition            the share of four-word runs and of sentences that were there before
 protected             code, URLs, formulas of the first answer, the draft, that the second has lost; never a win
-instruction_following demands of the query that can be counted; a tie where it has none
+instruction_following demands of the query that can be counted; it cannot say where there are none
 
 Knows nothing of meaning. English words for numbers and demands only.
 """
@@ -47,47 +47,58 @@ class MeasureJudge:
     def decides(self, objective: str) -> bool:
         return objective in MEASURES
 
-    async def compare(self, question: Question) -> int:
+    async def compare(self, question: Question) -> int | None:
         return MEASURES[question.objective.key](question)
+
+    def remarks(self) -> str:
+        return ""
 
     async def aclose(self) -> None:
         return None
 
 
-def readability(question: Question) -> int:
+def readability(question: Question) -> int | None:
+    if not question.first.strip() or not question.second.strip():
+        return None
     first, second = grade(question.first), grade(question.second)
-    if not question.first.strip() or not question.second.strip() or abs(first - second) < GRADES_APART:
+    if abs(first - second) < GRADES_APART:
         return 0
     return 1 if second < first else -1
 
 
-def length(question: Question) -> int:
-    """The shorter, unless it says something else or only a part: then it is no shorter version, and neither wins."""
+def length(question: Question) -> int | None:
+    """The shorter, unless it says something else or only a part: then it is no shorter version, and who could say?"""
     first, second = words(question.first), words(question.second)
     shorter, longer = sorted((first, second), key=len)
-    if len(longer) - len(shorter) <= WORDS_APART * len(longer) or kept(longer, shorter) < KEPT:
+    alike = len(longer) - len(shorter) <= WORDS_APART * len(longer)
+    if kept(longer, shorter) < KEPT or (alike and kept(shorter, longer) < KEPT):
+        return None
+    if alike:
         return 0
     return 1 if len(second) < len(first) else -1
 
 
-def repetition(question: Question) -> int:
+def repetition(question: Question) -> int | None:
+    if not question.first.strip() or not question.second.strip():
+        return None
     first, second = repeated(question.first), repeated(question.second)
-    if not question.first.strip() or not question.second.strip() or abs(first - second) < REPEATED_APART:
+    if abs(first - second) < REPEATED_APART:
         return 0
     return 1 if second < first else -1
 
 
-def protected(question: Question) -> int:
+def protected(question: Question) -> int | None:
     return -1 if any(span not in question.second for span in protect.mask(question.first).spans) else 0
 
 
-def instruction_following(question: Question) -> int:
-    wanted = demands(question.context)
+def instruction_following(question: Question) -> int | None:
+    if not (wanted := demands(question.context)):
+        return None
     met = [sum(demand(answer) for demand in wanted) for answer in (question.first, question.second)]
     return (met[1] > met[0]) - (met[1] < met[0])
 
 
-MEASURES: dict[str, Callable[[Question], int]] = {
+MEASURES: dict[str, Callable[[Question], int | None]] = {
     "readability": readability,
     "length": length,
     "repetition": repetition,
@@ -128,9 +139,12 @@ def repeated(text: str) -> float:
 Demand = Callable[[str], bool]
 _NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _NUMBER = r"(?P<n>\d{1,4}|a single|" + "|".join(_NUMBERS) + ")"
-_MOST = r"at most|no more than|less than|fewer than|under|within|up to|maximum(?: of)?|not exceed(?:ing)?"
-_LEAST = r"at least|no (?:less|fewer) than|more than|minimum(?: of)?"
-_BOUND = rf"(?:(?P<most>{_MOST})|(?P<least>{_LEAST})|(?P<exactly>exactly|in|using|with))"
+_MOST = r"at most|no more than|within|up to|maximum(?: of)?|not exceed(?:ing)?"
+_LEAST = r"at least|no (?:less|fewer) than|minimum(?: of)?"
+_BOUND = (
+    rf"(?:(?P<most>{_MOST})|(?P<least>{_LEAST})|(?P<fewer>less than|fewer than|under)|(?P<more>more than)"
+    r"|(?P<exactly>exactly|in|using|with))"
+)
 _COUNTED = re.compile(rf"\b{_BOUND} {_NUMBER}[ -](?P<what>words?|sentences?|paragraphs?)\b", re.IGNORECASE)
 _LISTED = re.compile(
     rf"\b(?:list(?: of)?|give(?: me)?|name|write|provide|suggest|in)\s+(?:exactly |the |me )?{_NUMBER} (?:\w+ )?"
@@ -168,9 +182,11 @@ def _counted(match: re.Match[str]) -> Demand:
 
     def met(answer: str) -> bool:
         count = {"word": words, "sentence": sentences, "paragraph": _paragraphs}[what](answer)
-        if match.group("most"):
-            return 0 < len(count) <= wanted
-        return len(count) >= wanted if match.group("least") else abs(len(count) - wanted) <= slack
+        if match.group("most") or match.group("fewer"):
+            return 0 < len(count) <= wanted - bool(match.group("fewer"))
+        if match.group("least") or match.group("more"):
+            return len(count) >= wanted + bool(match.group("more"))
+        return abs(len(count) - wanted) <= slack
 
     return met
 

@@ -82,6 +82,9 @@ class RewardJudge:
         margin = self._margins[question.objective.key]
         return int(second > first) - int(second < first) if abs(second - first) > margin else 0
 
+    def remarks(self) -> str:
+        return ""
+
     async def aclose(self) -> None:
         return None
 
