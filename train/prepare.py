@@ -33,7 +33,6 @@ TWICE = 0.55  # of those in another manner: both, mended where the objective is 
 SHORTENED = 0.65  # of made rows: of a few sentences of an answer
 ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
-PLAINER = 0.7  # of answers made simpler: how many in plainer words, which moves less, so it takes more to learn
 ENDED = 0.5  # of answers that break off: how many do not
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
@@ -247,7 +246,7 @@ def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None
 def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     """A good answer in fewer or plainer words, toward what asks for that; often left besides, where nobody asks."""
     good = pair.second.strip()
-    kind = "plainer" if rng.random() < PLAINER else "tightened"
+    kind = rng.choice(list(simpler.KINDS))
     change, served = simpler.KINDS[kind]
     if kind == "plainer" and rng.random() < SHORTENED:
         good = _stretch(good, rng)
