@@ -24,8 +24,8 @@ from corrector.templates import Turn
 from tests.gateway.test_cli import METAALIGNER
 from train.encode import encode, prompt_ids
 from train.model import base, load
-from train.rows import Row, write
-from train.sft import Settings, run
+from train.rows import DataError, Row, write
+from train.sft import Settings, _last_checkpoint, run
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint
 
@@ -240,6 +240,24 @@ def test_an_adapter_comes_back_from_gguf_as_it_was(unpacked: Path, tmp_path: Pat
     from_gguf(unpacked, shipped, tmp_path / "adapter")
     gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "again.gguf")
     assert (tmp_path / "again.gguf").read_bytes() == shipped.read_bytes()
+
+
+def test_a_run_goes_on_with_nothing_else(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds a run with another learning_rate; remove it"):
+        run(unpacked, rows, trained.parent, Settings(**{**FEW, "learning_rate": 1.0}))
+    write(other := tmp_path / "other.jsonl", ROWS[1:])
+    with pytest.raises(DataError, match="holds a run with another rows; remove it"):
+        run(unpacked, other, trained.parent, Settings(**FEW))
+    assert run(unpacked, rows, trained.parent, Settings(**{**FEW, "save_every": 7})) == trained
+
+
+def test_a_checkpoint_that_a_kill_has_cut_short_is_passed_over(tmp_path: Path) -> None:
+    assert _last_checkpoint(tmp_path) is None
+    for step in (9, 25, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (9, 25):
+        (tmp_path / f"checkpoint-{step}/trainer_state.json").touch()
+    assert _last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-25")
 
 
 def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
