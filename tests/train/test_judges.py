@@ -50,6 +50,9 @@ class Fixed:
     async def compare(self, question: Question) -> int:
         return self._says(question)
 
+    def remarks(self) -> str:
+        return ""
+
     async def aclose(self) -> None:
         return None
 
