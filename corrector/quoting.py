@@ -16,8 +16,8 @@ _SPECIAL = (
     r"|\[/?(?:INST|TOOL_CALLS|TOOL_RESULTS|AVAILABLE_TOOLS|SYSTEM_PROMPT)\]|<</?SYS>>|</?(?:start|end)_of_[a-z]{1,20}>"
     r"|</?think>|<(?:file_?sep|file_?name|repo_?name|gh_stars|empty_output|(?:issue|jupyter|commit|fim)_[a-z]{1,20})>"
 )
-# At the start of a line these are the turns of a transcript (`templates.transcript`), in every family.
 _HALF = r"[\ud800-\udfff]"  # of a surrogate pair: no text for an engine
+# At the start of a line these are the turns of a transcript (`templates.transcript`), in every family.
 _TURN = r"(?<![^\n\r\x0b\x0c\x85\u2028\u2029])[ \t]*(?:Human|Assistant)[ \t]*:"
 
 

@@ -139,7 +139,7 @@ def drop_reasoning(message: Json) -> None:
     for name in REASONING_FIELDS:
         message.pop(name, None)
     if isinstance(content := message.get("content"), list):
-        message["content"] = [part for part in content if not _is_reasoning(part)]
+        message["content"] = [part for part in content if not _is_reasoning(part)] or ""
 
 
 def only_known(answer: Json) -> Json:
@@ -322,6 +322,8 @@ class HeldStream:
         role = delta.pop("role", None)
         if self._drop_reasoning:
             drop_reasoning(delta)
+            if delta.get("content") == "":  # it was all thinking
+                del delta["content"]
         state.called_tools |= bool(delta.get("tool_calls") or delta.get("function_call"))
         shown = {**choice, "delta": delta}
         if choice.get("logprobs") is not None:

@@ -205,6 +205,8 @@ class Reloader:
         for options, _ in launched:
             async with contextlib.aclosing(endpoint_of("an engine", options, self._run_dir, PROBE_S)) as engine:
                 while not await engine.reachable():
+                    if self._signature() != self._seen:
+                        return False  # somebody has saved what may be right
                     if time.monotonic() > deadline:
                         self._seen = ()  # it may come yet: look again, though nobody saves anything
                         return False
@@ -214,10 +216,8 @@ class Reloader:
     async def _retire(self, before: Snapshot) -> None:
         """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""
         # Other processes answer by it too, and swap later than this one: none of their corrections takes longer.
-        others_s = (
-            0.0 if self._serves else max((c.options.timeout_s for c in before.config.correctors.values()), default=0)
-        )
-        await asyncio.sleep(before.config.server.drain_s + others_s)
+        longest_s = max((spec.options.timeout_s for spec in before.config.correctors.values()), default=0.0)
+        await asyncio.sleep(before.config.server.drain_s + (0.0 if self._serves else longest_s))
         while before.tasks:
             await asyncio.wait(before.tasks)
         self._live.remove(before)

@@ -146,6 +146,10 @@ def test_a_part_is_text_whatever_a_server_calls_it_but_for_what_it_has_thought()
     assert exchange.message_text(message) == "a"
     exchange.drop_reasoning(message)
     assert message["content"] == [{"type": "output_text", "text": "a"}]
+    held = HeldStream(drop_reasoning=True)
+    said = [chat_chunk({"role": "assistant", "content": [thought]}), chat_chunk({"content": [reasoned]})]
+    assert [held.take(chunk) for chunk in said][1] is None
+    assert held.choices[0].text == ""
 
 
 @pytest.mark.parametrize(
