@@ -90,7 +90,8 @@ class Reloader:
         """Load for the first time. Raises `ConfigError`."""
         self._seen = self._signature()
         config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
-        await self._engines_up(config)
+        if self._supervisor is not None:  # else they are up, or have failed, before there is this process
+            await self._engines_up(config)
         self._live.append(build(config, None, self._run_dir))
         self._watch = asyncio.create_task(self._look_now_and_then())
 

@@ -232,9 +232,13 @@ def _callback(log: Log | None, processes: Any) -> Any:
     class Callback(TrainerCallback):  # type: ignore[misc]
         def __init__(self) -> None:
             self._told = False
+            self._before: Any = signal.SIG_DFL
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
+            self._before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
+
+        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            signal.signal(signal.SIGTERM, self._before)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self._stop():

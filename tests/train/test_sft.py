@@ -242,6 +242,11 @@ def test_an_adapter_comes_back_from_gguf_as_it_was(unpacked: Path, tmp_path: Pat
     assert (tmp_path / "again.gguf").read_bytes() == shipped.read_bytes()
 
 
+def test_whoever_has_trained_can_be_ended_as_before(trained: Path) -> None:
+    assert trained.exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_a_run_goes_on_with_nothing_else(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds a run with another learning_rate; remove it"):
         run(unpacked, rows, trained.parent, Settings(**{**FEW, "learning_rate": 1.0}))
