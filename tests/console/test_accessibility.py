@@ -87,7 +87,6 @@ async def test_a_view_that_is_gone_to_takes_the_focus(playground: Page) -> None:
 
 
 async def test_the_keyboard_begins_with_a_way_past_the_head(playground: Page) -> None:
-    await playground.bring_to_front()  # a page that is not in front has no focus to give
     await playground.keyboard.press("Tab")
     await expect(playground.get_by_role("link", name="Skip to the content")).to_be_focused()
     await playground.keyboard.press("Enter")
