@@ -253,7 +253,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Gatew
                 timeout_graceful_shutdown=server_options.drain_s,
             )  # fmt: skip
             server = uvicorn.Server(config)
-            server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+            server.capture_signals = nullcontext  # type: ignore[method-assign]  # two that overlap leave theirs behind
             task = asyncio.create_task(server.serve())
             while not server.started:
                 if task.done():

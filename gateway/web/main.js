@@ -18,7 +18,8 @@ let current = null;
 /** `#audit/12` is the view `audit`, told `12`. */
 function route() {
   const [name, rest] = location.hash.slice(1).split("/");
-  if (current && location.hash === "#main") return byId("main").focus(); // "Skip to the content" is no view
+  // "Skip to the content" is no view. The browser has gone there by now, and whoever skips may have gone on already.
+  if (current && location.hash === "#main") return;
   const chosen = Object.hasOwn(VIEWS, name) ? name : "playground";
   if (current && current !== chosen) VIEWS[current].hide?.();
   for (const view of Object.keys(VIEWS)) byId(`${view}-view`).hidden = view !== chosen;
