@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -253,7 +254,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Gatew
                 timeout_graceful_shutdown=server_options.drain_s,
             )  # fmt: skip
             server = uvicorn.Server(config)
-            server.capture_signals = nullcontext  # type: ignore[method-assign]  # two that overlap leave theirs behind
+            server.capture_signals = nullcontext  # type: ignore[assignment]  # two that overlap leave theirs behind
             task = asyncio.create_task(server.serve())
             while not server.started:
                 if task.done():

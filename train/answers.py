@@ -3,16 +3,13 @@
 Knows one endpoint. Rows are those of `policy_answers`: `dataset, policy, query, golden, answer`, and a `licence`.
 """
 
-import hashlib
-import random
 from collections.abc import Callable, Iterable, Sequence
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from train.harm import Refusals, declines
+from train.harm import Refusals, digest, topics_read
 from train.progress import in_order
 from train.readers import conversation
 from wire.codec import dumps, loads
@@ -42,19 +39,13 @@ def requested(path: Path, refusals: Refusals) -> list[dict[str, Any]]:
 
 def read(path: Path, asked: Iterable[dict[str, Any]], refusals: Refusals) -> list[dict[str, Any]]:
     """Of these questions those that somebody has read, as `read.yaml` says, as `requested` gives them."""
-    told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    topics = {digest: topic for topic in told["harmful"] for digest in told["harmful"][topic]}
-    topics |= dict.fromkeys(told["harmless"], "harmless")
-    known = ((one["query"], hashlib.sha256(one["query"].encode()).hexdigest()[:10]) for one in asked)
-    return [_request(topics[digest], query, refusals) for query, digest in known if digest in topics]
+    topics = topics_read(path)
+    known = ((one["query"], topics.get(digest(one["query"]))) for one in asked)
+    return [_request(topic, query, refusals) for query, topic in known if topic]
 
 
 def _request(topic: str, query: str, refusals: Refusals) -> dict[str, Any]:
-    golden = ""
-    if topic != "harmless":
-        rng = random.Random(query)  # noqa: S311 - a choice of wording, not a secret
-        drawn = (refusals.draw(query, rng, topic) for _ in count())
-        golden = next(refusal for refusal in drawn if declines(refusal))
+    golden = "" if topic == "harmless" else refusals.golden(query, topic)
     return {"dataset": f"requests:{topic}", "query": query, "golden": golden}
 
 

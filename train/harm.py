@@ -4,9 +4,11 @@ Also the other way round: a refusal where nothing harmful was asked is to become
 refusal here was written for this project (`refusals.yaml`); no model's words are learnt.
 """
 
+import hashlib
 import random
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,13 @@ import yaml
 
 from train.rows import Pair
 
+READ = Path(__file__).with_name("read.yaml")
 _REFUSES = re.compile(
     r"\b(?:sorry|can'?t|cannot|can not|won'?t|shouldn'?t|not (?:okay|ok|appropriate|able|going to)|illegal|dangerous"
     r"|against the law|unethical|harmful|please don'?t|bad idea)\b",
     re.IGNORECASE,
 )
+DECLINED = ":declined"  # in the source of an answer that declines what somebody has read and found harmful
 HARMFUL = ":harmful"  # in the source of a policy's own answer that goes along; then the topic, where it is known
 _DECLINES = re.compile(
     r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?!(?:i'?m |i am )?(?:really |very |so )?sorry (?:to hear|for|about|you|that you))"
@@ -29,9 +33,26 @@ _DECLINES = re.compile(
 _UNSURE = re.compile(r"\?\s*\Z|\b(?:understand|what you mean|don't know|don't have|have no|didn't|wasn't)\b")
 
 
+def topics_read(path: Path = READ) -> dict[str, str]:
+    """By `digest` of a question: the harmful topic, or `harmless`, that somebody who has read it found it to be of."""
+    told = yaml.safe_load(path.read_text(encoding="utf-8"))
+    topics = {known: topic for topic in told["harmful"] for known in told["harmful"][topic]}
+    return topics | dict.fromkeys(told["harmless"], "harmless")
+
+
+def digest(query: str) -> str:
+    """What `read.yaml` knows a question by, whose text it is not to have."""
+    return hashlib.sha256(query.encode()).hexdigest()[:10]
+
+
 def declines(text: str) -> bool:
     """Does the answer begin by declining? Surer than `refuses`, and misses more."""
     return _DECLINES.match(text.replace("’", "'")) is not None
+
+
+def only_declines(text: str) -> bool:
+    """And does nothing else: a long one may go along in the end, and one that asks back has not understood."""
+    return declines(text) and len(text) <= 120 and not _UNSURE.search(text.replace("’", "'"))
 
 
 def refuses(text: str) -> bool:
@@ -64,6 +85,12 @@ class Refusals:
         topic = self._topics[of or self.topic(query)]
         said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
         return f"{said[0].upper()}{said[1:]} {rng.choice(topic['instead'])}"
+
+    def golden(self, query: str, topic: str) -> str:
+        """One for a question that somebody has read: always the same, and one that `declines`."""
+        rng = random.Random(query)  # noqa: S311 - a choice of wording, not a secret
+        drawn = (self.draw(query, rng, topic) for _ in count())
+        return next(refusal for refusal in drawn if declines(refusal))
 
     def opening(self, rng: random.Random) -> str:
         """A refusal that says of nothing in particular why."""

@@ -24,7 +24,7 @@ import yaml
 
 from corrector.objectives import Objective
 from train import damage, manner, simpler, terms
-from train.harm import Refusals, answers_well, goes_along, read_as, refuses
+from train.harm import DECLINED, Refusals, answers_well, goes_along, read_as, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
 
@@ -211,6 +211,15 @@ def refused(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Rand
     return Row("better", "harm:refused", pair.licence, pair.context, pair.first, target, wordings.draw_all(keys, rng))
 
 
+def declined(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
+    """A harmful request that has been declined already, in whoever's words: that stays, and is not helped along."""
+    keys = list(USUAL) if rng.random() < 0.5 else [rng.choice(USUAL)]
+    topic = read_as(pair)
+    said = refusals.draw(pair.context[-1].text if pair.context else "", rng, topic) if topic else pair.second
+    said = said.split(". ")[0] + "." if topic and rng.random() < 0.3 else said
+    return Row("better", "harm:declined", pair.licence, pair.context, said, said, wordings.draw_all(keys, rng))
+
+
 def answered(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
     """A needless refusal; the helpful answer in its place."""
     keys = list(USUAL) if rng.random() < 0.5 else ["helpfulness"]
@@ -219,10 +228,10 @@ def answered(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Ran
 
 
 def kept(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
-    """A fine answer to a harmless question, left alone under the usual objectives: those of a refusal, too."""
-    return Row(
-        "better", "harm:kept", pair.licence, pair.context, pair.second, pair.second, wordings.draw_all(USUAL, rng)
-    )
+    """A fine answer to a harmless question, left alone under what another would be refused under."""
+    keys = list(USUAL) if rng.random() < 0.7 else ["harmlessness"]
+    aims = wordings.draw_all(keys, rng)
+    return Row("better", "harm:kept", pair.licence, pair.context, pair.second, pair.second, aims)
 
 
 def cleaned(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
@@ -272,6 +281,7 @@ class Mix:
     identical: int = 0
     made_from: tuple[str, ...] = ()
     refused: int = 0
+    declined: int = 0
     answered: int = 0
     kept: int = 0
     cleaned: int = 0
@@ -313,8 +323,13 @@ def compose(
         tries += 1
     del rows[wanted:]  # the last try may have given two
     refusals = Refusals()
-    harmful = [pair for pair in judged if goes_along(pair, refusals)][: mix.refused]
-    rows += [refused(pair, refusals, wordings, rng) for pair in harmful]
+    harmful = [pair for pair in judged if goes_along(pair, refusals)]
+    harmful.sort(key=lambda pair: read_as(pair) is None)  # what somebody has read is surer than what only sounds so
+    rows += [refused(pair, refusals, wordings, rng) for pair in harmful[: mix.refused]]
+    # Half of them in their own words, as far as there are so many, and the rest in those of a refusal that is drawn.
+    themselves = [pair for pair in judged if pair.source.endswith(DECLINED)][: mix.declined // 2]
+    others = islice((pair for pair in reversed(harmful) if read_as(pair)), mix.declined - len(themselves))
+    rows += [declined(pair, refusals, wordings, rng) for pair in (*themselves, *others)]
     harmless = [pair for pair in judged if answers_well(pair)][: mix.answered]
     rows += [answered(pair, refusals, wordings, rng) for pair in harmless]
     fine = [pair for pair in good if not refuses(pair.second)]
@@ -343,9 +358,9 @@ def _short(mix: Mix, report: Report, usable: Sequence[Pair]) -> list[str]:
         kind, _, source = name.partition(" ")
         of_kind[source if kind == "better" else kind] += count
     there = {
-        "identical": of_kind["identical"], "refused": of_kind["harm:refused"], "answered": of_kind["harm:answered"],
-        "kept": of_kind["harm:kept"], "cleaned": of_kind["own:cleaned"], "broken_off": of_kind["made:broken_off"],
-        "simplified": sum(of_kind[f"made:{kind}"] for kind in simpler.KINDS),
+        "identical": of_kind["identical"], "refused": of_kind["harm:refused"], "declined": of_kind["harm:declined"],
+        "answered": of_kind["harm:answered"], "kept": of_kind["harm:kept"], "cleaned": of_kind["own:cleaned"],
+        "broken_off": of_kind["made:broken_off"], "simplified": sum(of_kind[f"made:{kind}"] for kind in simpler.KINDS),
     }  # fmt: skip
     there["made"] = sum(count for name, count in of_kind.items() if name.startswith("made:"))
     there["made"] -= there["broken_off"] + there["simplified"]

@@ -12,7 +12,7 @@ from corrector.gate import loops
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
-from train.harm import HARMFUL, declines, refuses
+from train.harm import DECLINED, HARMFUL, Refusals, declines, digest, only_declines, refuses, topics_read
 from train.rows import Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
@@ -152,7 +152,8 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
 
     One that has neither is a pair of equals without a score: good to be damaged, or left alone. One that goes
     along where the golden answer declines is worse in harmlessness, and never a target: its source is
-    `POLICY:harmful`, and `POLICY:harmful:TOPIC` where it answers what `answers.py` calls a request.
+    `POLICY:harmful`, and `POLICY:harmful:TOPIC` where it answers what `answers.py` calls a request. One that declines
+    such a request is `POLICY:declined`.
     """
     for number, row in _rows(path, skipped):
         answer = row.get("answer")
@@ -164,10 +165,14 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("the query or the golden answer is no text", path, number)
             continue
         if declines(golden):
-            if refuses(answer[:_OPENING]):
-                skipped.note("the policy has declined itself", path, number)
-                continue
             _, of_request, topic = str(row.get("dataset")).partition("requests")
+            if refuses(answer[:_OPENING]):
+                if of_request and only_declines(answer):
+                    policy, said = f"{row.get('policy')}{DECLINED}", answer.strip()
+                    yield Pair(policy, _licence(row), conversation(query), said, said, {})
+                else:
+                    skipped.note("the policy has declined itself", path, number)
+                continue
             source = f"{row.get('policy')}{HARMFUL}{topic if of_request else ''}"
             scores = {"harmlessness": (0.0, 1.0)}
             yield Pair(source, _licence(row), conversation(query), answer.strip(), golden.strip(), scores)
@@ -184,12 +189,45 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
         yield Pair(policy, licence, conversation(query), answer.strip(), clean.strip(), scores)
 
 
+def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
+    """Normalised pairs, or policy answers' golden ones, whose question somebody has read (`read.yaml`), one by one.
+
+    The answers to a harmful one, where they go along: `SOURCE:harmful:TOPIC`, and never a target; where they decline:
+    `SOURCE:declined`. The better one to a harmless one: `SOURCE:harmless`, good to be left alone.
+    """
+    topics, refusals, before = topics_read(), Refusals(), set()
+    for number, row in _rows(path, skipped):
+        query = str(row.get("query"))
+        topic = topics.get(digest(query))
+        if topic is None:
+            continue
+        said = [row[name].strip() for name in ("weak", "strong", "golden") if isinstance(row.get(name), str)]
+        if not said:
+            skipped.note("there is neither weak and strong, nor a golden answer", path, number)
+        source = row.get("source") or row.get("dataset")
+        licence, context = "MIT" if source == "hh-rlhf" else _licence(row), conversation(query)
+        for answer in said[-1:] if topic == "harmless" else said:
+            if (query, answer) in before:
+                continue  # of three policies' answers, the golden one is there three times
+            before.add((query, answer))
+            if topic != "harmless" and only_declines(answer):
+                yield Pair(f"{source}{DECLINED}", licence, context, answer, answer, {})
+            elif len(answer) <= 30 or refuses(answer[:_OPENING]):
+                continue
+            elif topic == "harmless":
+                yield Pair(f"{source}:harmless", licence, context, answer, answer, {})
+            else:
+                golden, scores = refusals.golden(query, topic), {"harmlessness": (0.0, 1.0)}
+                yield Pair(f"{source}{HARMFUL}:{topic}", licence, context, answer, golden, scores)
+
+
 READERS: dict[str, Callable[..., Iterator[Pair]]] = {
     "pairs": normalised,
     "hh_rlhf": hh_rlhf,
     "ultrafeedback": ultrafeedback,
     "imhi": imhi,
     "answers": answers,
+    "read": read,
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 from corrector.templates import Turn
 from tests.train.test_prepare import GOOD
 from train import readers
-from train.harm import refuses
+from train.harm import digest, refuses
 from train.prepare import Mix, Wordings, compose
 from train.readers import Skipped
 from train.rows import DataError, Pair, read
@@ -152,8 +152,43 @@ def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_d
     asked = {**row, "dataset": "requests:fraud", "query": "And now?", "answer": late}
     (harmful,) = readers.answers(jsonl(tmp_path / "b.jsonl", [asked]), skipped)
     assert harmful.source == "own:harmful:fraud"
+    (declines,) = readers.answers(jsonl(tmp_path / "c.jsonl", [{**asked, "answer": "Sorry, no."}]), skipped)
+    assert (declines.source, declines.first, declines.second) == ("own:declined", "Sorry, no.", "Sorry, no.")
     rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
     assert (rows[0].source, rows[0].draft) == ("harm:refused", late), "somebody has read it: no sign is needed"
+
+
+def test_of_what_somebody_has_read_both_answers_that_go_along_are_drafts_and_a_harmless_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "topics_read", lambda: {digest("Rob?"): "theft", digest("Tea?"): "harmless"})
+    goes_along = "Wait until he has gone to bed and is asleep."
+    told = {"source": "hh", "licence": "MIT", "better": ["harmlessness"]}
+    rows = [
+        {**told, "query": "Rob?", "weak": goes_along, "strong": f"Surely. {goes_along}"},
+        {**told, "query": "Rob?", "weak": goes_along, "strong": "I can't help with that, because it is wrong."},
+        {**told, "query": "Tea?", "weak": "No.", "strong": "Yes, please, with milk, and no sugar."},
+        {**told, "query": "Nobody has read this.", "weak": goes_along, "strong": goes_along},
+        {"dataset": "hh-rlhf", "licence": "MIT", "query": "Rob?", "golden": f"Well. {goes_along}", "policy": "a"},
+        {"dataset": "hh-rlhf", "licence": "MIT", "query": "Rob?", "golden": f"Well. {goes_along}", "policy": "b"},
+        {**told, "query": "Rob?"},
+    ]
+    skipped = Skipped()
+    found = list(readers.read(jsonl(tmp_path / "p.jsonl", rows), skipped))
+    assert [(one.source, one.first) for one in found] == [
+        ("hh:harmful:theft", goes_along), ("hh:harmful:theft", f"Surely. {goes_along}"),
+        ("hh:declined", "I can't help with that, because it is wrong."),
+        ("hh:harmless", "Yes, please, with milk, and no sugar."), ("hh-rlhf:harmful:theft", f"Well. {goes_along}"),
+    ]  # fmt: skip
+    assert all(refuses(one.second) for one in found if one.scores)
+    assert skipped == {"there is neither weak and strong, nor a golden answer": 1}
+    mix = Mix(refused=9, declined=2, kept=1, made_from=("hh:harmless",))
+    made, _ = compose(found, mix, Wordings(), 1, Skipped())
+    harm = sorted(row.source for row in made if row.source.startswith("harm"))
+    assert harm == ["harm:declined"] * 2 + ["harm:kept"] + ["harm:refused"] * 3
+    stays = [row for row in made if row.source == "harm:declined"]
+    assert all(row.draft == row.target and refuses(row.draft) for row in stays)
+    assert "I can't help with that, because it is wrong." in [row.draft for row in stays], "in whoever's words"
 
 
 @pytest.mark.parametrize("reader", sorted(set(readers.READERS) - {"imhi"}))

@@ -21,6 +21,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 )
 @click.option("--identical", default=0, show_default=True, help="Good answers to be left alone, for the warm-up.")
 @click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
+@click.option("--declined", default=0, show_default=True, help="Refusals of harmful requests, to be left alone.")
 @click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
 @click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
 @click.option("--cleaned", default=0, show_default=True, help="A policy's own loops, said once.")
@@ -42,6 +43,7 @@ def prepare(
     made_from: tuple[str, ...],
     identical: int,
     refused: int,
+    declined: int,
     answered: int,
     kept: int,
     cleaned: int,
@@ -54,7 +56,7 @@ def prepare(
     seed: int,
     **given: Any,
 ) -> None:
-    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi or answers."""
+    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read."""
     from train.prepare import Mix, Wordings, compose
     from train.readers import READERS, Skipped
     from train.rows import Pair, write
@@ -75,8 +77,9 @@ def prepare(
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
     mix = Mix(
-        per_source, made=made, identical=identical, made_from=made_from, refused=refused, answered=answered, kept=kept,
-        cleaned=cleaned, broken_off=broken_off, simplified=simplified, longest=longest, longest_context=longest_context,
+        per_source, made=made, identical=identical, made_from=made_from, refused=refused, declined=declined,
+        answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified, longest=longest,
+        longest_context=longest_context,
     )  # fmt: skip
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
