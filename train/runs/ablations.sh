@@ -2,6 +2,7 @@
 # Are the warm-up and the equal stage worth it? The same rows, with and without them; what is there already is kept.
 # Usage: train/runs/ablations.sh DATA [OUT]     DATA has pairs/train.jsonl.gz and pairs/eval.jsonl.gz
 # PART times as many rows; 1 takes half an hour on two cores. CASES: of each kind of damage. VARIANTS: some of them only.
+# For a GPU, half a minute a variant: PART=24 BATCH=32 ACCUMULATE=1 RATE=5e-4 CHECKPOINTING=--no-checkpointing.
 set -euo pipefail
 data=$1 out=${2:-build/ablations} part=${PART:-1}
 base=${BASE:-$out/base}  # where the base model is unpacked, once
@@ -14,8 +15,9 @@ $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.j
   --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300
 variant() {
   name=$1; shift
-  $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$base" --template chat --learning-rate 2e-4 \
-    --longest "${LONGEST:-512}" --batch 2 --accumulate "${ACCUMULATE:-4}" --max-steps "${STEPS:--1}" "$@"
+  $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$base" --template chat \
+    --learning-rate "${RATE:-2e-4}" --longest "${LONGEST:-512}" --batch "${BATCH:-2}" --accumulate "${ACCUMULATE:-4}" \
+    --max-steps "${STEPS:--1}" "${CHECKPOINTING:---checkpointing}" "$@"
   $metaaligner train export "$(ls -d "$out/$name"/*-better)" --work "$base" --gguf "$out/$name.gguf"
   $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "${CASES:-8}" --out "$out/$name-mending" \
     --adapter "$out/$name.gguf"
