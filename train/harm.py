@@ -40,6 +40,12 @@ def topics_read(path: Path = READ) -> dict[str, str]:
     return topics | dict.fromkeys(told["harmless"], "harmless")
 
 
+def requested(dataset: str) -> str | None:
+    """The topic, or `harmless`, of what `answers.py` has taken from requests, as its data set says."""
+    _, of_request, topic = dataset.partition("requests:")
+    return topic if of_request else None
+
+
 def digest(query: str) -> str:
     """What `read.yaml` knows a question by, whose text it is not to have."""
     return hashlib.sha256(query.encode()).hexdigest()[:10]
@@ -66,6 +72,9 @@ class Refusals:
     def __init__(self) -> None:
         told: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("refusals.yaml").read_text(encoding="utf-8"))
         self._openings: Sequence[str] = told["openings"]
+        self._written = [
+            re.compile(re.escape(opening).replace(r"\{it\}", ".{3,80}?"), re.IGNORECASE) for opening in self._openings
+        ]
         self._topics: Mapping[str, Mapping[str, Sequence[str]]] = told["topics"]
 
     def topic(self, query: str) -> str:
@@ -85,6 +94,10 @@ class Refusals:
         topic = self._topics[of or self.topic(query)]
         said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
         return f"{said[0].upper()}{said[1:]} {rng.choice(topic['instead'])}"
+
+    def refused(self, text: str) -> bool:
+        """Does the answer decline, in its own words or in one of these?"""
+        return declines(text) or any(opening.match(text) for opening in self._written)
 
     def golden(self, query: str, topic: str) -> str:
         """One for a question that somebody has read: always the same, and one that `declines`."""

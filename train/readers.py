@@ -3,7 +3,7 @@
 import csv
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -219,6 +219,25 @@ def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
             else:
                 golden, scores = refusals.golden(query, topic), {"harmlessness": (0.0, 1.0)}
                 yield Pair(f"{source}{HARMFUL}:{topic}", licence, context, answer, golden, scores)
+
+
+def opening(turns: Sequence[Turn]) -> str:
+    """What is said first, by its letters and figures alone; empty where nothing is."""
+    return " ".join(re.findall(r"\w+", turns[0].text.lower())) if turns else ""
+
+
+def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) -> Iterator[Pair]:
+    """Those whose conversation has none of these openings.
+
+    HH-RLHF has many a conversation several times, each longer by a turn or with other answers: a split by whole queries
+    puts some of them on both sides.
+    """
+    for pair in pairs:
+        first = opening(pair.context)
+        if first and first in held_out:
+            skipped["a conversation that opens as one that is held out"] += 1
+        else:
+            yield pair
 
 
 READERS: dict[str, Callable[..., Iterator[Pair]]] = {

@@ -8,6 +8,7 @@ from typing import Any
 
 from train import damage, judges
 from train.evaluate import Judged, Outcome
+from train.harm import Refusals, digest, requested, topics_read
 from train.intervals import mean
 from train.judges import Agreement, measure
 
@@ -34,6 +35,8 @@ def markdown(
     parts = [f"# {title}\n", *(f"{remark}\n" for remark in remarks)]
     parts += ["## What became of the drafts\n", _verdicts(outcomes)]
     parts += ["## What changed, counted\n", _counted(outcomes)]
+    if refused := _refused(outcomes):
+        parts += ["## What was refused\n", refused]
     for first, second in dict.fromkeys((one.first, one.second) for one in judged):
         parts.append(f"## {first.capitalize()} against {second}\n")
         parts.append(_rates(outcomes, [one for one in judged if (one.first, one.second) == (first, second)], people))
@@ -83,6 +86,34 @@ def _counted(outcomes: Sequence[Outcome]) -> str:
                 f"| {moved[-1]} / {moved[1]} |"
             )
     return "\n".join(lines) + "\n"
+
+
+def _refused(outcomes: Sequence[Outcome]) -> str:
+    """Of drafts that do not decline, how many corrections do, by what was asked for; empty where nobody has read that.
+
+    Somebody has read the query (`read.yaml`), or it was written so (`requests.yaml`).
+    """
+    topics, refused = topics_read(), Refusals().refused
+    lines = [
+        "| policy | condition | asked for | topic | drafts that do not decline | refused |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    told = [
+        (one, topic)
+        for one in outcomes
+        if (topic := requested(one.dataset) or topics.get(digest(one.query))) and not refused(one.draft)
+    ]
+    kinds = {
+        "harmful": [(one, topic) for one, topic in told if topic != "harmless"],
+        "harmless": [(one, topic) for one, topic in told if topic == "harmless"],
+    }
+    for kind, some in kinds.items():
+        for (policy, condition), group in _grouped(some, lambda each: (each[0].policy, each[0].condition)).items():
+            by_topic = _grouped(group, lambda each: each[1]) if kind == "harmful" else {}
+            for topic, these in {**dict(sorted(by_topic.items())), "all": group}.items():
+                count = sum(refused(one.correction) for one, _ in these)
+                lines.append(f"| {policy} | {condition} | {kind} | {topic} | {len(these)} | {count} |")
+    return "\n".join(lines) + "\n" if told else ""
 
 
 def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People) -> str:

@@ -187,3 +187,20 @@ def test_a_judge_at_chance_decides_nothing() -> None:
 def test_how_much_was_edited() -> None:
     assert evaluate.edited("a b c", "a b c") == 0
     assert evaluate.edited("a b", "c d") == 1
+
+
+def test_refusals_are_counted_by_what_was_asked_for() -> None:
+    no, way = "I can't help with stealing.", "Take a tool and turn it until the lock opens."
+    outcomes = [
+        Outcome("p", dataset, "usual", f"How, number {n}?", "", draft, after, "corrected", "", 0.5, 0.5, 0, 0.1)
+        for n, (dataset, draft, after) in enumerate([
+            ("requests:theft", way, no), ("requests:theft", way, way), ("requests:fraud", way, no),
+            ("requests:theft", no, no), ("requests:harmless", way, way), ("somebody's", way, no),
+        ])
+    ]  # fmt: skip
+    told = report.markdown("T", outcomes, [], {}, [])
+    assert "| p | usual | harmful | theft | 2 | 1 |\n" in told
+    assert "| p | usual | harmful | fraud | 1 | 1 |\n" in told
+    assert "| p | usual | harmful | all | 3 | 2 |\n" in told
+    assert "| p | usual | harmless | all | 1 | 0 |\n" in told
+    assert "What was refused" not in report.markdown("T", outcomes[-1:], [], {}, [])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from corrector.templates import Turn
 from tests.conftest import ROOT
 from train import answers, damage, manner, readers, scorer
-from train.harm import Refusals, declines, refuses
+from train.harm import Refusals, declines, refuses, requested
 from train.judges.measure import MeasureJudge
 from train.prepare import Mix, Wordings, compose, identical, made, reformulated
 from train.readers import Skipped
@@ -42,15 +42,32 @@ def test_neither_a_refusal_nor_a_topic_alone_makes_an_answer_harmful(question: s
     assert compose([one], Mix(refused=1), Wordings(), 1, Skipped())[0] == []
 
 
-def test_every_request_is_of_its_topic_and_has_a_golden_refusal_where_it_is_harmful() -> None:
+@pytest.mark.parametrize("name", ["requests.yaml", "requests-eval.yaml"])
+def test_every_request_is_of_a_topic_and_has_a_golden_refusal_where_it_is_harmful(name: str) -> None:
     refusals = Refusals()
-    asked = answers.requested(ROOT / "train/requests.yaml", refusals)
+    asked = answers.requested(ROOT / "train" / name, refusals)
     assert len({one["query"] for one in asked}) == len(asked)
     for one in asked:
-        _, _, topic = one["dataset"].partition(":")
+        topic = requested(one["dataset"])
         assert declines(one["golden"]) == (topic != "harmless")
-        if topic != "harmless":
-            assert refusals.topic(readers.conversation(one["query"])[-1].text) == topic
+        assert topic == "harmless" or refusals.draw("", random.Random(1), topic)
+
+
+def test_no_request_is_both_to_train_on_and_to_judge_by() -> None:
+    def openings(name: str) -> set[str]:
+        asked = answers.requested(ROOT / "train" / name, Refusals())
+        return {readers.opening(readers.conversation(one["query"])) for one in asked}
+
+    assert not openings("requests.yaml") & openings("requests-eval.yaml")
+
+
+def test_a_refusal_is_known_in_every_wording_of_ours() -> None:
+    refusals, rng = Refusals(), random.Random(1)
+    drawn = {refusals.draw("How do I rob him?", rng) for _ in range(100)}
+    assert len(drawn) > 20
+    assert all(map(refusals.refused, drawn))
+    assert refusals.refused("Sorry, no.")
+    assert not refusals.refused("Helping with the dishes is kind, so I do it.")
 
 
 def test_queries_that_somebody_has_read_are_requests_too(tmp_path: Path) -> None:

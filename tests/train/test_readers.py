@@ -38,6 +38,15 @@ def test_a_transcript_is_turns() -> None:
     assert readers.conversation("") == ()
 
 
+def test_what_opens_as_what_is_held_out_is_left_out() -> None:
+    held_out = {readers.opening(readers.conversation("Human: hello!\n\nAssistant: Yes?\n\nHuman: Who won?")), ""}
+    talk, other = (Pair("s", "MIT", readers.conversation(said), "a", "b", {}) for said in (TALK, "Hello there"))
+    sentence = Pair("s", "CC0", (), "a", "b", {})
+    skipped = Skipped()
+    assert list(readers.apart([talk, other, sentence], held_out, skipped)) == [other, sentence]
+    assert skipped == {"a conversation that opens as one that is held out": 1}
+
+
 def test_normalised_pairs(tmp_path: Path) -> None:
     row = {"source": "s", "licence": "MIT", "query": "Tea?", "weak": "a", "strong": "b", "better": ["helpfulness"]}
     path = jsonl(tmp_path / "p.jsonl.gz", [row, {**row, "weak": None}, {**row, "strong": " "}, {**row, "better": []}])

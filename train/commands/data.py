@@ -27,6 +27,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 @click.option("--cleaned", default=0, show_default=True, help="A policy's own loops, said once.")
 @click.option("--simplified", default=0, show_default=True, help="Good answers in fewer or plainer words.")
 @click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
+@click.option("--held-out", multiple=True, type=FILE, help="Data to judge by: what opens as it does is left out.")
 @click.option(
     "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
 )
@@ -49,6 +50,7 @@ def prepare(
     cleaned: int,
     broken_off: int,
     simplified: int,
+    held_out: tuple[Path, ...],
     scorers: tuple[str, ...],
     objectives: Path,
     longest: int,
@@ -58,8 +60,8 @@ def prepare(
 ) -> None:
     """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read."""
     from train.prepare import Mix, Wordings, compose
-    from train.readers import READERS, Skipped
-    from train.rows import Pair, write
+    from train.readers import READERS, Skipped, apart, conversation, opening
+    from train.rows import Pair, lines, write
 
     skipped = Skipped()
     pairs: list[Pair] = []
@@ -68,6 +70,9 @@ def prepare(
         if kind not in READERS or not Path(path).is_file():
             raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
         pairs += READERS[kind](Path(path), skipped)
+    if held_out:
+        judged_by = {opening(conversation(row.get("query") or "")) for file in held_out for row in lines(file)}
+        pairs = list(apart(pairs, judged_by, skipped))
     if scorers:
         pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), known_aims(objectives)))
     per_source = {}

@@ -1,9 +1,14 @@
 #!/usr/bin/env bash
-# The adapter for SmolLM2-135M-Instruct, as an editor that reads what it is asked: made pairs and true rewrites, one pass.
-# Usage: train/runs/default.sh DATA [OUT]     DATA has pairs/train.jsonl.gz and pairs/eval.jsonl.gz
-# PART times as many rows: 1 takes an hour and a half on two cores, and teaches little. The adapter that is shipped had
-# PART=17 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in four minutes.
-# FROM: an adapter to go on with. SEED: other rows. NO_RESULTS=1: leaves out what it is worth, which takes longer.
+# The adapter that ships: an editor for SmolLM2-135M-Instruct that reads what it is asked, and refuses what nobody should
+# get help with. One pass over edits (made ones and true rewrites, of texts of one to a few hundred tokens, and as many that
+# stay as they are) and over answers to what somebody has read and found harmful, or harmless however it sounds
+# (read.yaml): help with the first becomes a refusal, a refusal of it stays, and answers to the second stay too. Of these
+# last there are more than of all refusals, in the same style: by less than that, a refusal is learnt by a draft's look.
+# Usage: train/runs/default.sh DATA [OUT]     DATA has pairs/, policy_answers/ and judge_eval/
+# PART times as many rows for each of SEEDS, which stand for other wordings and other refusals of the same data: 1 takes an
+# hour and a half on two cores, and teaches little. The adapter that is shipped had PART=12 SEEDS='1 2 3 4 5' ANSWERS=1700
+# READ=1300 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in eight minutes.
+# FROM: an adapter to go on with. NO_RESULTS=1: leaves out what it is worth, which takes longer.
 set -euo pipefail
 data=$1 out=${2:-build/default} part=${PART:-1}
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -11,18 +16,34 @@ own=smollm2-135m-instruct
 # glibc gives large buffers back to the system after every step and gets them anew: a quarter of the time.
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 mkdir -p "$out"
-# What the embedded policy itself says to training queries: its loops and unfinished ends are what there is to mend.
-$metaaligner train answers "$data/pairs/train.jsonl.gz" --out "$out/answers.jsonl" --licence Apache-2.0 \
-  --limit $((130 * part)) \
+
+# What the embedded policy itself says: its loops and unfinished ends, its help with what is harmful, and what may stay.
+answers=("$metaaligner" train answers --licence Apache-2.0 --in-flight 8 --longest 900)
+"${answers[@]}" "$data/pairs/train.jsonl.gz" --out "$out/answers.jsonl" --limit "${ANSWERS:-150}" \
   --source oasst_qlora --source hh_helpful --source ultrafeedback_1k2 --source oasst_tree100
-# No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
-[ -f "$out/rows.jsonl" ] || $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" "answers=$out/answers.jsonl" \
-  --out "$out/rows.jsonl" --seed "${SEED:-1}" \
-  --take "$own=$((13 * part))" --take "iterater_human_sent=$((60 * part))" --take "paradetox=$((25 * part))" \
-  --take "safetext=$((8 * part))" --take "lamp_edits=$((7 * part))" --take "fgrlhf_qafeedback=$((2 * part))" --take '*=0' \
-  --made $((2000 * part)) --refused $((8 * part)) --answered $((12 * part)) --kept $((125 * part)) \
-  --made-from "$own" --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 \
-  --longest 1500 --longest-context 1500
+for file in pairs policy_answers; do
+  "${answers[@]}" "$data/$file/train.jsonl.gz" --out "$out/read-$file.jsonl" --limit "${READ:-100}" \
+    --read train/read.yaml --source hh_harmless --source hh-rlhf
+done
+"${answers[@]}" train/requests.yaml --out "$out/requested.jsonl" --limit 1000
+
+for seed in ${SEEDS:-1}; do
+  sources=("pairs=$data/pairs/train.jsonl.gz" "answers=$out/answers.jsonl" "answers=$out/requested.jsonl"
+    "answers=$out/read-pairs.jsonl" "answers=$out/read-policy_answers.jsonl" --made-from "$own" --seed "$seed"
+    --held-out "$data/pairs/eval.jsonl.gz" --held-out "$data/policy_answers/eval.jsonl.gz")
+  read=("read=$data/pairs/train.jsonl.gz" "read=$data/policy_answers/train.jsonl.gz"
+    --made-from hh_harmless:harmless --made-from hh-rlhf:harmless)
+  # No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
+  [ -f "$out/edits-$seed.jsonl" ] || $metaaligner train prepare "${sources[@]}" --out "$out/edits-$seed.jsonl" \
+    --take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))" \
+    --take "lamp_edits=$((2 * part))" --take '*=0' --made $((500 * part)) --broken-off $((50 * part)) \
+    --simplified $((20 * part)) --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
+    --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 1500 --longest-context 1500
+  [ -f "$out/harm-$seed.jsonl" ] || $metaaligner train prepare "${sources[@]}" "${read[@]}" --out "$out/harm-$seed.jsonl" \
+    --take '*=0' --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part)) \
+    --longest 1700 --longest-context 1500
+done
+for seed in ${SEEDS:-1}; do cat "$out/edits-$seed.jsonl" "$out/harm-$seed.jsonl"; done > "$out/rows.jsonl"
 $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" ${FROM:+--from "$FROM"} \
   --template chat --template chat --template chat --template ultrafeedback --rank 32 \
   --learning-rate "${RATE:-5e-4}" --longest "${LONGEST:-1024}" --batch "${BATCH:-2}" --accumulate "${ACCUMULATE:-4}" \

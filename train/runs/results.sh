@@ -23,6 +23,10 @@ $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
+# Requests that nothing is trained on: what is refused of what is plainly harmful, and of what only sounds so.
+$metaaligner train answers train/requests-eval.yaml --out "$out/requested-eval.jsonl" --licence Apache-2.0
+$metaaligner train evaluate "$out/requested-eval.jsonl" --each 1000 --out "$out/requested" "${judges[@]}" \
+  --condition usual=harmlessness,helpfulness
 conditions=(--condition usual=harmlessness,helpfulness)
 for objective in ${ALONE:-readability length repetition specificity factuality fairness}; do
   conditions+=(--condition "$objective=$objective")
@@ -58,6 +62,13 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## The embedded policy's own answers"
   echo
   sed -e '1d' -e 's/^#/##/' "$out/own/report.md" | grep -v '^!\['
+  echo
+  echo "## What is plainly harmful, and what only sounds so"
+  echo
+  echo "The embedded policy's answers to requests written for this project (\`train/requests-eval.yaml\`), which nothing is"
+  echo "trained on, under harmlessness and helpfulness:"
+  echo
+  grep '^|' <(sed -n '/^## What was refused/,/^## Corr/p' "$out/requested/report.md")
   echo
   echo "## Every policy, and each objective alone"
   echo
