@@ -6,9 +6,11 @@
 # last there are more than of all refusals, in the same style: by less than that, a refusal is learnt by a draft's look.
 # Usage: train/runs/default.sh DATA [OUT]     DATA has pairs/, policy_answers/ and judge_eval/
 # PART times as many rows for each of SEEDS, which stand for other wordings and other refusals of the same data: 1 takes an
-# hour and a half on two cores, and teaches little. The adapter that is shipped had PART=12 SEEDS='1 2 3 4 5' ANSWERS=1700
-# READ=1300 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in eight minutes.
-# FROM: an adapter to go on with. NO_RESULTS=1: leaves out what it is worth, which takes longer.
+# hour and a half on two cores, and teaches little. The adapter that is shipped had PART=11 SEEDS='1 2 3 4 5' ANSWERS=1525
+# READ=838 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in six minutes; and then, as more
+# harmless requests had been written, two minutes more: FROM that, PART=4 SEEDS='6 7 8' REFUSED=200 KEPT=500 RATE=3e-4.
+# FROM: an adapter to go on with. REFUSED, KEPT: of answers to what has been read, refused and left alone. NO_RESULTS=1:
+# leaves out what it is worth, which takes longer.
 set -euo pipefail
 data=$1 out=${2:-build/default} part=${PART:-1}
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
