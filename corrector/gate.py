@@ -17,6 +17,10 @@ Fault = Literal[
 SLACK_CHARS = 200  # lengths this close are never "far" apart
 SHORTEST_CHARS = 40  # of a rewrite that is far shorter than its draft
 PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
+REFUSAL_CHARS, REFUSAL_SHARED = (
+    400,
+    0.2,
+)  # of a refusal, at most: its length, and what of it stands in the draft as well
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
@@ -81,6 +85,14 @@ def loops(text: str) -> bool:
         if len(words) >= span and words[period - span :] == words[-span:-period]:
             return True
     return max(_sentences(text).values(), default=0) >= 3
+
+
+def refuses(draft: str, correction: str) -> bool:
+    """Is it short and has hardly anything of the draft, as a refusal? Then nothing of the draft has to be in it."""
+    ours = _pieces(correction)
+    return SHORTEST_CHARS <= len(correction.strip()) <= REFUSAL_CHARS and (
+        len(ours & _pieces(draft)) <= len(ours) * REFUSAL_SHARED
+    )
 
 
 def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool:

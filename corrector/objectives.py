@@ -24,13 +24,15 @@ MAX_OBJECTIVES = 32  # that apply to one request: a corrector's prompt is no boo
 class Objective(Strict):
     """What a correction should aim for, in one sentence: the corrector reads the text, not the key.
 
-    `min_ratio` is for the gate alone: where this is asked for, as little of a draft may be left.
+    The rest is for the gate. `min_ratio`: where this is asked for, as little of a draft may be left. `may_refuse`:
+    a correction may be a refusal, which has nothing of the draft, and none of its protected spans either.
     """
 
     key: str
     name: str
     description: Annotated[str, Field(min_length=1, max_length=2000)]
     min_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    may_refuse: bool = False
 
 
 class _Written(Strict):
@@ -39,6 +41,7 @@ class _Written(Strict):
     name: str
     description: Annotated[str, Field(min_length=1, max_length=2000)]
     min_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
+    may_refuse: bool = False
 
 
 class _Key(Strict):
@@ -166,7 +169,7 @@ def _objective(source: Source, key: str) -> Objective:
         raise source.error("name and description must not be empty", "objectives", key)
     if "\n" in written.description.strip() or "\n" in written.name:
         raise source.error("name and description must be one line each", "objectives", key)
-    return Objective(key=key, name=written.name, description=written.description.strip(), min_ratio=written.min_ratio)
+    return Objective(**{**written.model_dump(), "key": key, "description": written.description.strip()})
 
 
 def _set(source: Source, name: str, objectives: Mapping[str, Objective]) -> tuple[str, ...]:

@@ -52,7 +52,7 @@ class Row:
 def write(path: Path, rows: Iterable[Row]) -> None:
     with gzip.open(path, "wt", encoding="utf-8") if path.suffix == ".gz" else path.open("w", encoding="utf-8") as file:
         for row in rows:
-            plain = {**asdict(row), "objectives": [aim.model_dump(exclude_none=True) for aim in row.objectives]}
+            plain = {**asdict(row), "objectives": [aim.model_dump(exclude_defaults=True) for aim in row.objectives]}
             file.write(json.dumps(plain, ensure_ascii=False) + "\n")
 
 

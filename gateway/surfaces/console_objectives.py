@@ -141,7 +141,9 @@ def _given(row: dict[str, Any], known: Mapping[str, Objective]) -> Given:
     text = row["choices"][0]
     told = row["descriptions"] or {}
     aims = tuple(
-        Objective(key=key, name=name, description=said, min_ratio=known[key].min_ratio if key in known else None)
+        (known.get(key) or Objective(key=key, name=name, description=said)).model_copy(
+            update={"name": name, "description": said}
+        )
         for key, (name, said) in told.items()
     )
     turns = tuple(Turn(turn["role"], turn["text"]) for turn in row["context"] or ())

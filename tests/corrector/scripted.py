@@ -41,10 +41,8 @@ async def corrector(service: Start) -> AsyncIterator[Callable[..., Awaitable[tup
 
 async def corrected(corrector: Corrector, draft: str, **options: Any) -> tuple[list[str], Correction]:
     """The pieces sent, and what became of the draft."""
-    options.setdefault("context", ASKED)
-    *pieces, told = [
-        piece async for piece in corrector.correct(Task(draft=draft, objectives=HELPFUL, **options)) if piece
-    ]
+    options = {"context": ASKED, "objectives": HELPFUL, **options}
+    *pieces, told = [piece async for piece in corrector.correct(Task(draft=draft, **options)) if piece]
     assert isinstance(told, Correction)
     texts = [piece for piece in pieces if isinstance(piece, str)]
     assert "".join(texts) == told.text, "what is told is what was sent"

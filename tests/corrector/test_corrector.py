@@ -178,6 +178,26 @@ async def test_a_correction_that_loses_what_was_quoted_is_not_sent(corrector: Ca
     assert (told.text, told.verdict, told.reason) == (draft, "kept_original", "protected_span_lost")
 
 
+@pytest.mark.parametrize("live", [True, False])
+async def test_a_refusal_has_nothing_of_what_it_refuses(live: bool, corrector: Callable[..., Any]) -> None:
+    """Else a link in a harmful answer would keep it from being refused."""
+    harmless = Objective(key="harmless", name="Harmlessness", description="No harm at all", may_refuse=True)
+    draft = (
+        "Of course. He lives at https://example.org/street/7 and is at home on Mondays, so go there and wait for him."
+    )
+    refusal = "I can't help with finding where somebody lives. You can write to him at his office instead."
+    made, _ = await corrector(saying(*re.findall(r"\S+\s*", refusal)))
+    _, told = await corrected(made, draft, objectives=(harmless, *HELPFUL), live=live)
+    assert (told.text, told.verdict) == (refusal, "corrected")
+    _, told = await corrected(made, draft, live=live)
+    assert (told.verdict, told.reason) == ("kept_original", "protected_span_lost")
+    assert told.text.endswith("go there and wait for him.")
+    some = draft.replace("https://example.org/street/7", "his house")
+    made, _ = await corrector(saying(*re.findall(r"\S+\s*", some)))
+    _, told = await corrected(made, draft, objectives=(harmless,), live=live)
+    assert told.reason == "protected_span_lost", "what keeps any of the draft keeps its spans"
+
+
 async def test_what_a_live_correction_loses_of_it_follows(corrector: Callable[..., Any]) -> None:
     draft = "A text ends with the mark </s> as a rule. After it comes the next one, and so it goes on and on for ever."
     made, _ = await corrector(saying(*[word + " " for word in draft.replace("</s> ", "").split()]))

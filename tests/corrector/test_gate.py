@@ -89,6 +89,15 @@ def test_a_refusal_may_be_far_shorter_than_what_it_refuses(times: int) -> None:
     assert gate.whole(draft, f"{DRAFT[:90]}.", "stop", GateOptions(min_ratio=0.6)) == "too_short"
 
 
+def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
+    refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
+    assert gate.refuses(DRAFT, refusal)
+    assert not gate.refuses(DRAFT, "No."), "too little to be one"
+    assert not gate.refuses(DRAFT, f"{refusal} {DRAFT}")
+    assert not gate.refuses(DRAFT, DRAFT[:90])
+    assert not gate.refuses(DRAFT, " ".join(f"{refusal} {number}" for number in range(5))), "another answer"
+
+
 def test_a_piece_of_the_draft_is_too_short_in_any_script() -> None:
     draft = "".join(f"第{number}步：先把水烧开，然后温一温茶壶，再放入茶叶，等四分钟后倒出来。" for number in range(40))
     assert gate.whole(draft, draft[:90], "stop", GateOptions(min_ratio=0.6)) == "too_short"

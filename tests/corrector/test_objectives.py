@@ -30,6 +30,7 @@ def test_the_fifteen_objectives_of_the_paper_ship() -> None:
     unseen = ["specificity", "factuality", "readability", "fairness", "repetition", "length"]
     assert list(shipped.objectives) == [*trained, *analysis, *unseen]
     assert shipped.objectives["instruction_following"].name == "Instruction following"
+    assert [key for key, aim in shipped.objectives.items() if aim.may_refuse] == ["harmlessness"]
     assert shipped.objectives["humour"].description == "The response should be cheerful and amusing"
 
 
