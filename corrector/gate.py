@@ -17,10 +17,8 @@ Fault = Literal[
 SLACK_CHARS = 200  # lengths this close are never "far" apart
 SHORTEST_CHARS = 40  # of a rewrite that is far shorter than its draft
 PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
-REFUSAL_CHARS, REFUSAL_SHARED = (
-    400,
-    0.2,
-)  # of a refusal, at most: its length, and what of it stands in the draft as well
+REFUSAL_CHARS = 400  # of a refusal, at most
+REFUSAL_SHARED = 0.2  # of its pieces, at most: what stands in the draft as well
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
