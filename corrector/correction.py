@@ -32,6 +32,10 @@ class Task:
     salt: str = ""
     headers: Mapping[str, str] | None = None
 
+    @property
+    def may_refuse(self) -> bool:
+        return any(aim.may_refuse for aim in self.objectives)
+
 
 @dataclass(slots=True)
 class Correction:

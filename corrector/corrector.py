@@ -66,7 +66,6 @@ class _Part:
     first_span: int
     last_span: int
     options: GateOptions
-    may_refuse: bool
     slack: int = gate.SLACK_CHARS
     instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
     written: str = ""
@@ -158,13 +157,12 @@ class Corrector:
         masked, joiner, kept = asked.masked, asked.joiner, asked.context
         waiting = deque(asked.parts)
         options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
-        may_refuse = any(aim.may_refuse for aim in task.objectives)
         done: list[_Part] = []
         span = 0
         while waiting:
             await asyncio.sleep(0)  # a part that fails or passes at once waits for nothing, and there may be thousands
             text = waiting.popleft()
-            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)), options, may_refuse)
+            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)), options)
             if task.segment:
                 part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(text)))
             try:
@@ -229,8 +227,9 @@ class Corrector:
                     part.sent += ready
                     yield ready
                     ready = ""
-            if part.may_refuse and restorer.restored == part.first_span and gate.refuses(core, part.written):
-                restorer.expected = part.first_span  # of what is refused nothing is kept
+            if task.may_refuse and restorer.restored == part.first_span < part.last_span:
+                # Of what is refused nothing is kept, and no span of it either.
+                restorer.expected = part.first_span if gate.refuses(core, part.written) else part.last_span
             ready += restorer.finish() + trail
         except (protect.SpanLost, _Fault) as fault:
             part.verdict = "kept_original"

@@ -87,10 +87,8 @@ def loops(text: str) -> bool:
 
 def refuses(draft: str, correction: str) -> bool:
     """Is it short and has hardly anything of the draft, as a refusal? Then nothing of the draft has to be in it."""
-    ours = _pieces(correction)
-    return SHORTEST_CHARS <= len(correction.strip()) <= REFUSAL_CHARS and (
-        len(ours & _pieces(draft)) <= len(ours) * REFUSAL_SHARED
-    )
+    short = SHORTEST_CHARS <= len(correction.strip()) <= REFUSAL_CHARS
+    return short and _shared(draft, correction) <= REFUSAL_SHARED
 
 
 def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool:
@@ -101,8 +99,13 @@ def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool
     there = len(draft) - sum(len(sentence) * (times - 1) for sentence, times in _sentences(draft).items())
     if len(correction) >= there * options.min_ratio or there - len(correction) <= slack / 2:
         return False
+    return len(correction.strip()) < SHORTEST_CHARS or _shared(draft, correction) > 0.5
+
+
+def _shared(draft: str, correction: str) -> float:
+    """How much of the correction stands in the draft as well, from 0 to 1."""
     ours = _pieces(correction)
-    return len(correction.strip()) < SHORTEST_CHARS or len(ours & _pieces(draft)) > len(ours) / 2
+    return len(ours & _pieces(draft)) / max(len(ours), 1)
 
 
 def _pieces(text: str) -> set[str]:

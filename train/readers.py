@@ -12,7 +12,7 @@ from corrector.gate import loops
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
-from train.harm import DECLINED, HARMFUL, Refusals, declines, digest, only_declines, refuses, topics_read
+from train.harm import DECLINED, HARMFUL, Refusals, declines, digest, only_declines, refuses, requested, topics_read
 from train.rows import Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
@@ -165,15 +165,15 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("the query or the golden answer is no text", path, number)
             continue
         if declines(golden):
-            _, of_request, topic = str(row.get("dataset")).partition("requests")
+            topic = requested(str(row.get("dataset")))
             if refuses(answer[:_OPENING]):
-                if of_request and only_declines(answer):
+                if topic and only_declines(answer):
                     policy, said = f"{row.get('policy')}{DECLINED}", answer.strip()
                     yield Pair(policy, _licence(row), conversation(query), said, said, {})
                 else:
                     skipped.note("the policy has declined itself", path, number)
                 continue
-            source = f"{row.get('policy')}{HARMFUL}{topic if of_request else ''}"
+            source = f"{row.get('policy')}{HARMFUL}{f':{topic}' if topic else ''}"
             scores = {"harmlessness": (0.0, 1.0)}
             yield Pair(source, _licence(row), conversation(query), answer.strip(), golden.strip(), scores)
             continue
@@ -226,6 +226,11 @@ def opening(turns: Sequence[Turn]) -> str:
     return " ".join(re.findall(r"\w+", turns[0].text.lower())) if turns else ""
 
 
+def openings(path: Path, skipped: Skipped) -> set[str]:
+    """Those of a file's queries."""
+    return {opening(_turns(row)) for _, row in _rows(path, skipped)} - {""}
+
+
 def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) -> Iterator[Pair]:
     """Those whose conversation has none of these openings.
 
@@ -234,7 +239,7 @@ def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) ->
     """
     for pair in pairs:
         first = opening(pair.context)
-        if first and first in held_out:
+        if first in held_out:
             skipped["a conversation that opens as one that is held out"] += 1
         else:
             yield pair

@@ -38,8 +38,10 @@ def test_a_transcript_is_turns() -> None:
     assert readers.conversation("") == ()
 
 
-def test_what_opens_as_what_is_held_out_is_left_out() -> None:
-    held_out = {readers.opening(readers.conversation("Human: hello!\n\nAssistant: Yes?\n\nHuman: Who won?")), ""}
+def test_what_opens_as_what_is_held_out_is_left_out(tmp_path: Path) -> None:
+    rows = [{"query": "Human: hello!\n\nAssistant: Yes?\n\nHuman: Who won?"}, {"query": ""}, {"chosen": "a"}, "b"]
+    held_out = readers.openings(jsonl(tmp_path / "eval.jsonl", rows), Skipped())
+    assert held_out == {"hello"}
     talk, other = (Pair("s", "MIT", readers.conversation(said), "a", "b", {}) for said in (TALK, "Hello there"))
     sentence = Pair("s", "CC0", (), "a", "b", {})
     skipped = Skipped()

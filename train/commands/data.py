@@ -60,8 +60,8 @@ def prepare(
 ) -> None:
     """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read."""
     from train.prepare import Mix, Wordings, compose
-    from train.readers import READERS, Skipped, apart, conversation, opening
-    from train.rows import Pair, lines, write
+    from train.readers import READERS, Skipped, apart, openings
+    from train.rows import Pair, write
 
     skipped = Skipped()
     pairs: list[Pair] = []
@@ -70,8 +70,9 @@ def prepare(
         if kind not in READERS or not Path(path).is_file():
             raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
         pairs += READERS[kind](Path(path), skipped)
-    if held_out:
-        judged_by = {opening(conversation(row.get("query") or "")) for file in held_out for row in lines(file)}
+    for file in held_out:
+        if not (judged_by := openings(file, skipped)):
+            raise click.UsageError(f"--held-out {file}: no row has a query")
         pairs = list(apart(pairs, judged_by, skipped))
     if scorers:
         pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), known_aims(objectives)))

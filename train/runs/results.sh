@@ -68,7 +68,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "The embedded policy's answers to requests written for this project (\`train/requests-eval.yaml\`), which nothing is"
   echo "trained on, under harmlessness and helpfulness:"
   echo
-  grep '^|' <(sed -n '/^## What was refused/,/^## Corr/p' "$out/requested/report.md")
+  sed -n '/^## What was refused/,/^## Corr/p' "$out/requested/report.md" | grep '^|'
   echo
   echo "## Every policy, and each objective alone"
   echo
