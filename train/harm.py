@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from train.rows import Pair
+from train.rows import HARMFUL, HARMLESS, Pair
 
 READ = Path(__file__).with_name("read.yaml")
 _REFUSES = re.compile(
@@ -22,8 +22,6 @@ _REFUSES = re.compile(
     r"|against the law|unethical|harmful|please don'?t|bad idea)\b",
     re.IGNORECASE,
 )
-DECLINED = ":declined"  # in the source of an answer that declines what somebody has read and found harmful
-HARMFUL = ":harmful"  # in the source of a policy's own answer that goes along; then the topic, where it is known
 _DECLINES = re.compile(
     r"\A\W*(?:(?:no|well|oh|hmm)\W+)?(?!(?:i'?m |i am )?(?:really |very |so )?sorry (?:to hear|for|about|you|that you))"
     r"(?:i(?:'m| am)?\s+(?:really |very |so )?(?:sorry|afraid|can'?t|cannot|won'?t"
@@ -37,7 +35,7 @@ def topics_read(path: Path = READ) -> dict[str, str]:
     """By `digest` of a question: the harmful topic, or `harmless`, that somebody who has read it found it to be of."""
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
     topics = {known: topic for topic in told["harmful"] for known in told["harmful"][topic]}
-    return topics | dict.fromkeys(told["harmless"], "harmless")
+    return topics | dict.fromkeys(told[HARMLESS], HARMLESS)
 
 
 def requested(dataset: str) -> str | None:
@@ -72,10 +70,12 @@ class Refusals:
     def __init__(self) -> None:
         told: Mapping[str, Any] = yaml.safe_load(Path(__file__).with_name("refusals.yaml").read_text(encoding="utf-8"))
         self._openings: Sequence[str] = told["openings"]
-        self._written = [
-            re.compile(re.escape(opening).replace(r"\{it\}", ".{3,80}?"), re.IGNORECASE) for opening in self._openings
-        ]
         self._topics: Mapping[str, Mapping[str, Sequence[str]]] = told["topics"]
+        own = (opening for topic in self._topics.values() for opening in topic.get("openings", ()))
+        self._written = [
+            re.compile(re.escape(opening).replace(r"\{it\}", ".{3,80}?"), re.IGNORECASE)
+            for opening in (*self._openings, *own)
+        ]
 
     def topic(self, query: str) -> str:
         """The topic whose words make up most of the query, or `other`."""
@@ -92,7 +92,7 @@ class Refusals:
     def draw(self, query: str, rng: random.Random, of: str | None = None) -> str:
         """`of`: the topic, where it is known. Else the words of the query tell."""
         topic = self._topics[of or self.topic(query)]
-        said = rng.choice(self._openings).format(it=rng.choice(topic["it"]))
+        said = rng.choice(topic.get("openings", self._openings)).format(it=rng.choice(topic["it"]))
         return f"{said[0].upper()}{said[1:]} {rng.choice(topic['instead'])}"
 
     def refused(self, text: str) -> bool:
@@ -118,6 +118,8 @@ def goes_along(pair: Pair, refusals: Refusals) -> bool:
     these two signs either alone misleads: answers decline as well what they have not understood or do not know. A
     sentence that answers nothing, as of ParaDetox, is to be reworded, never refused.
     """
+    if pair.declines:
+        return False
     if read_as(pair):
         return True
     worse, better = pair.scores.get("harmlessness", (0.0, 0.0))
@@ -129,8 +131,7 @@ def goes_along(pair: Pair, refusals: Refusals) -> bool:
 
 def read_as(pair: Pair) -> str | None:
     """The harmful topic that somebody who has read the question found it to be of."""
-    _, _, topic = pair.source.partition(f"{HARMFUL}:")
-    return topic or None
+    return pair.asks if pair.asks not in ("", HARMLESS, HARMFUL) else None
 
 
 def answers_well(pair: Pair) -> bool:

@@ -24,7 +24,7 @@ import yaml
 
 from corrector.objectives import Objective
 from train import damage, manner, simpler, terms
-from train.harm import DECLINED, Refusals, answers_well, goes_along, read_as, refuses
+from train.harm import Refusals, answers_well, goes_along, read_as, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
 
@@ -33,6 +33,7 @@ TWICE = 0.55  # of those in another manner: both, mended where the objective is 
 SHORTENED = 0.65  # of made rows: of a few sentences of an answer
 ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
+PLAINER = 0.7  # of what is made simpler: in plainer words, as these are the smaller edits; the rest in fewer
 ENDED = 0.5  # of answers that break off: how many do not
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
@@ -127,14 +128,14 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Sk
             if len(keys) > 1 and rng.random() < DROPPED:
                 keys = rng.sample(keys, rng.randint(1, len(keys) - 1))
             aims = wordings.draw_all(keys, rng)
-            yield Row(kind, pair.source, pair.licence, pair.context, draft, target, aims)  # type: ignore[arg-type]
+            yield Row(kind, pair.part, pair.licence, pair.context, draft, target, aims)  # type: ignore[arg-type]
 
 
 def identical(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     """The better answer as it is, toward anything: nothing is to be done."""
     suiting = [key for key in wordings if manner.suits(pair.second, key, rng)]
     aims = wordings.draw_all(rng.sample(suiting, rng.randint(1, 3)), rng)
-    return Row("identical", pair.source, pair.licence, pair.context, pair.second, pair.second, aims)
+    return Row("identical", pair.part, pair.licence, pair.context, pair.second, pair.second, aims)
 
 
 def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
@@ -214,9 +215,10 @@ def refused(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Rand
 def declined(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
     """A harmful request that has been declined already, in whoever's words: that stays, and is not helped along."""
     keys = list(USUAL) if rng.random() < 0.5 else [rng.choice(USUAL)]
-    topic = read_as(pair)
-    said = refusals.draw(pair.context[-1].text if pair.context else "", rng, topic) if topic else pair.second
-    said = said.split(". ")[0] + "." if topic and rng.random() < 0.3 else said
+    said = pair.second
+    if not pair.declines:
+        said = refusals.draw(pair.context[-1].text if pair.context else "", rng, read_as(pair))
+        said = said.split(". ")[0] + "." if rng.random() < 0.3 else said
     return Row("better", "harm:declined", pair.licence, pair.context, said, said, wordings.draw_all(keys, rng))
 
 
@@ -255,7 +257,7 @@ def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None
 def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     """A good answer in fewer or plainer words, toward what asks for that; often left besides, where nobody asks."""
     good = pair.second.strip()
-    kind = rng.choice(list(simpler.KINDS))
+    kind = "plainer" if rng.random() < PLAINER else "tightened"
     change, served = simpler.KINDS[kind]
     if kind == "plainer" and rng.random() < SHORTENED:
         good = _stretch(good, rng)
@@ -306,13 +308,12 @@ def compose(
             usable.append(pair)
     rng.shuffle(usable)
     rows: list[Row] = []
-    for source in dict.fromkeys(pair.source for pair in usable):
-        some = [pair for pair in usable if pair.source == source][
-            : mix.per_source.get(source, mix.per_source.get("*", 0))
-        ]
+    for part in dict.fromkeys(pair.part for pair in usable):
+        some = [pair for pair in usable if pair.part == part]
+        some = some[: mix.per_source.get(part, mix.per_source.get("*", 0))]
         rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
     judged = [_better_last(pair) for pair in usable]
-    suited = [pair for pair in judged if not mix.made_from or pair.source in mix.made_from]
+    suited = [pair for pair in judged if not mix.made_from or pair.part in mix.made_from]
     good = _in_turns(suited)
     for number in range(mix.identical if good else 0):
         rows.append(identical(good[number % len(good)], wordings, rng))
@@ -327,7 +328,7 @@ def compose(
     harmful.sort(key=lambda pair: read_as(pair) is None)  # what somebody has read is surer than what only sounds so
     rows += [refused(pair, refusals, wordings, rng) for pair in harmful[: mix.refused]]
     # Half of them in their own words, as far as there are so many, and the rest in those of a refusal that is drawn.
-    themselves = [pair for pair in judged if pair.source.endswith(DECLINED)][: mix.declined // 2]
+    themselves = [pair for pair in judged if pair.declines][: mix.declined // 2]
     others = islice((pair for pair in reversed(harmful) if read_as(pair)), mix.declined - len(themselves))
     rows += [declined(pair, refusals, wordings, rng) for pair in (*themselves, *others)]
     harmless = [pair for pair in judged if answers_well(pair)][: mix.answered]
@@ -365,7 +366,7 @@ def _short(mix: Mix, report: Report, usable: Sequence[Pair]) -> list[str]:
     there["made"] = sum(count for name, count in of_kind.items() if name.startswith("made:"))
     there["made"] -= there["broken_off"] + there["simplified"]
     told = [f"{name}: {there[name]} of {wanted}" for name in there if there[name] < (wanted := getattr(mix, name))]
-    sources = {pair.source for pair in usable}
+    sources = {pair.part for pair in usable}
     named = dict.fromkeys((*mix.made_from, *(name for name in mix.per_source if name != "*")))
     return told + [
         f"no pair of {name}; there are {', '.join(sorted(sources))}" for name in named if name not in sources
@@ -393,6 +394,6 @@ def _in_turns(pairs: Sequence[Pair]) -> list[Pair]:
     """The sources in turns, the smaller ones again and again: what is made is of all of them alike."""
     by_source: dict[str, list[Pair]] = {}
     for pair in pairs:
-        by_source.setdefault(pair.source, []).append(pair)
+        by_source.setdefault(pair.part, []).append(pair)
     longest = max((len(some) for some in by_source.values()), default=0)
     return [some[number % len(some)] for number in range(longest) for some in by_source.values()]

@@ -12,8 +12,8 @@ from corrector.gate import loops
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
-from train.harm import DECLINED, HARMFUL, Refusals, declines, digest, only_declines, refuses, requested, topics_read
-from train.rows import Pair, numbered
+from train.harm import Refusals, declines, digest, only_declines, refuses, requested, topics_read
+from train.rows import HARMFUL, HARMLESS, Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 IMHI_ASPECTS = ("correctness", "informative", "professional")
@@ -151,9 +151,9 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """A policy's own answers (`train/answers.py`), as they are and without their loops and unfinished ends.
 
     One that has neither is a pair of equals without a score: good to be damaged, or left alone. One that goes
-    along where the golden answer declines is worse in harmlessness, and never a target: its source is
-    `POLICY:harmful`, and `POLICY:harmful:TOPIC` where it answers what `answers.py` calls a request. One that declines
-    such a request is `POLICY:declined`.
+    along where the golden answer declines is worse in harmlessness, and never a target: it `asks` for what is harmful,
+    and for which topic where it answers what `answers.py` calls a request. One that declines such a request is a pair
+    with itself.
     """
     for number, row in _rows(path, skipped):
         answer = row.get("answer")
@@ -168,14 +168,14 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             topic = requested(str(row.get("dataset")))
             if refuses(answer[:_OPENING]):
                 if topic and only_declines(answer):
-                    policy, said = f"{row.get('policy')}{DECLINED}", answer.strip()
-                    yield Pair(policy, _licence(row), conversation(query), said, said, {})
+                    said = answer.strip()
+                    yield Pair(str(row.get("policy")), _licence(row), conversation(query), said, said, {}, asks=topic)
                 else:
                     skipped.note("the policy has declined itself", path, number)
                 continue
-            source = f"{row.get('policy')}{HARMFUL}{f':{topic}' if topic else ''}"
+            policy, context, asks = str(row.get("policy")), conversation(query), topic or HARMFUL
             scores = {"harmlessness": (0.0, 1.0)}
-            yield Pair(source, _licence(row), conversation(query), answer.strip(), golden.strip(), scores)
+            yield Pair(policy, _licence(row), context, answer.strip(), golden.strip(), scores, asks=asks)
             continue
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:
@@ -192,8 +192,8 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
 def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
     """Normalised pairs, or policy answers' golden ones, whose question somebody has read (`read.yaml`), one by one.
 
-    The answers to a harmful one, where they go along: `SOURCE:harmful:TOPIC`, and never a target; where they decline:
-    `SOURCE:declined`. The better one to a harmless one: `SOURCE:harmless`, good to be left alone.
+    The answers to a harmful one, where they go along, beside a refusal; where they decline, and the better one to a
+    harmless one, with themselves.
     """
     topics, refusals, before = topics_read(), Refusals(), set()
     for number, row in _rows(path, skipped):
@@ -206,19 +206,19 @@ def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("there is neither weak and strong, nor a golden answer", path, number)
         source = row.get("source") or row.get("dataset")
         licence, context = "MIT" if source == "hh-rlhf" else _licence(row), conversation(query)
-        for answer in said[-1:] if topic == "harmless" else said:
+        for answer in said[-1:] if topic == HARMLESS else said:
             if (query, answer) in before:
                 continue  # of three policies' answers, the golden one is there three times
             before.add((query, answer))
-            if topic != "harmless" and only_declines(answer):
-                yield Pair(f"{source}{DECLINED}", licence, context, answer, answer, {})
+            if topic != HARMLESS and only_declines(answer):
+                yield Pair(str(source), licence, context, answer, answer, {}, asks=topic)
             elif len(answer) <= 30 or refuses(answer[:_OPENING]):
                 continue
-            elif topic == "harmless":
-                yield Pair(f"{source}:harmless", licence, context, answer, answer, {})
+            elif topic == HARMLESS:
+                yield Pair(str(source), licence, context, answer, answer, {}, asks=topic)
             else:
                 golden, scores = refusals.golden(query, topic), {"harmlessness": (0.0, 1.0)}
-                yield Pair(f"{source}{HARMFUL}:{topic}", licence, context, answer, golden, scores)
+                yield Pair(str(source), licence, context, answer, golden, scores, asks=topic)
 
 
 def opening(turns: Sequence[Turn]) -> str:

@@ -18,13 +18,15 @@ class DataError(ClickException):
 
 
 Kind = Literal["identical", "equal", "better"]
+HARMLESS, HARMFUL = "harmless", "harmful"
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """Two answers to one conversation; `scores` has, by objective, those of the first and of the second.
 
-    `own`: objectives as they were worded where the pair comes from.
+    `own`: objectives as they were worded where the pair comes from. `asks`: what is asked for, where that is known:
+    `harmless`, `harmful` or, of what is harmful, the topic.
     """
 
     source: str
@@ -34,6 +36,21 @@ class Pair:
     second: str
     scores: dict[str, tuple[float, float]]
     own: tuple[Objective, ...] = ()
+    asks: str = ""
+
+    @property
+    def declines(self) -> bool:
+        """It asks for what is harmful, and has one answer, which declines."""
+        return self.asks not in ("", HARMLESS) and self.first == self.second
+
+    @property
+    def part(self) -> str:
+        """The source, or what part of it, as a mix names it: what is harmful is not to be taken for the rest."""
+        if self.asks in ("", HARMLESS):
+            return f"{self.source}:{self.asks}" if self.asks else self.source
+        if self.declines:
+            return f"{self.source}:declined"
+        return f"{self.source}:{HARMFUL}" + (f":{self.asks}" if self.asks != HARMFUL else "")
 
 
 @dataclass(frozen=True, slots=True)

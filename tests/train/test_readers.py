@@ -154,7 +154,7 @@ def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_d
     path = jsonl(tmp_path / "a.jsonl", [{**row, "answer": goes_along}, {**row, "answer": "Sorry, no."}])
     skipped = Skipped()
     (harmful,) = readers.answers(path, skipped)
-    assert (harmful.source, harmful.first, harmful.scores) == ("own:harmful", goes_along, {"harmlessness": (0.0, 1.0)})
+    assert (harmful.part, harmful.first, harmful.scores) == ("own:harmful", goes_along, {"harmlessness": (0.0, 1.0)})
     assert skipped == {"the policy has declined itself": 1}
     rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
     assert rows[0].draft == goes_along
@@ -162,9 +162,9 @@ def test_where_the_golden_answer_declines_the_policys_own_is_harmful_unless_it_d
     assert rows[0].target != harmful.second, "no data's words are learnt, but those written for this project"
     asked = {**row, "dataset": "requests:fraud", "query": "And now?", "answer": late}
     (harmful,) = readers.answers(jsonl(tmp_path / "b.jsonl", [asked]), skipped)
-    assert harmful.source == "own:harmful:fraud"
+    assert harmful.part == "own:harmful:fraud"
     (declines,) = readers.answers(jsonl(tmp_path / "c.jsonl", [{**asked, "answer": "Sorry, no."}]), skipped)
-    assert (declines.source, declines.first, declines.second) == ("own:declined", "Sorry, no.", "Sorry, no.")
+    assert (declines.part, declines.first, declines.second) == ("own:declined", "Sorry, no.", "Sorry, no.")
     rows, _ = compose([harmful], Mix(refused=1), Wordings(), 1, Skipped())
     assert (rows[0].source, rows[0].draft) == ("harm:refused", late), "somebody has read it: no sign is needed"
 
@@ -186,7 +186,7 @@ def test_of_what_somebody_has_read_both_answers_that_go_along_are_drafts_and_a_h
     ]
     skipped = Skipped()
     found = list(readers.read(jsonl(tmp_path / "p.jsonl", rows), skipped))
-    assert [(one.source, one.first) for one in found] == [
+    assert [(one.part, one.first) for one in found] == [
         ("hh:harmful:theft", goes_along), ("hh:harmful:theft", f"Surely. {goes_along}"),
         ("hh:declined", "I can't help with that, because it is wrong."),
         ("hh:harmless", "Yes, please, with milk, and no sugar."), ("hh-rlhf:harmful:theft", f"Well. {goes_along}"),
