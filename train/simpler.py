@@ -7,6 +7,7 @@ little to do. English only; what holds code or a table is left alone.
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from train.damage import pieces
 
@@ -50,32 +51,63 @@ _SHORTER = {
 }  # fmt: skip
 _PLAINER = {
     "approximately": "about", "numerous": "many", "assist": "help", "assists": "helps", "assistance": "help",
-    "to purchase": "to buy", "purchasing": "buying", "require": "need", "requires": "needs", "sufficient": "enough",
+    "to purchase": "to buy", "purchasing": "buying", "purchased": "bought", "require": "need", "requires": "needs",
+    "required": "needed", "requiring": "needing", "requirements": "needs", "sufficient": "enough",
     "demonstrate": "show", "demonstrates": "shows", "prior to": "before", "individuals": "people",
     "ensure": "make sure", "ensures": "makes sure", "ensuring": "making sure", "regarding": "about",
-    "furthermore": "also", "moreover": "also", "consequently": "so", "therefore": "so", "in addition to": "besides",
-    "in addition": "also", "implement": "carry out", "implementing": "carrying out", "additional": "extra",
-    "modify": "change", "provide you with": "give you", "provide me with": "give me", "provide us with": "give us",
-    "provide them with": "give them", "providing you with": "giving you", "provide": "give", "provides": "gives",
-    "providing": "giving", "maintain": "keep", "maintaining": "keeping", "maintains": "keeps", "obtain": "get",
-    "obtaining": "getting", "selecting": "choosing", "remain": "stay", "remains": "stays", "create": "make",
-    "creates": "makes", "creating": "making", "significant": "big", "significantly": "greatly", "primary": "main",
-    "primarily": "mainly", "crucial": "key", "currently": "now", "frequently": "often", "immediately": "at once",
-    "previously": "before", "subsequently": "later", "attempt": "try", "attempting": "trying",
-    "comprehend": "grasp", "difficult": "hard", "opportunity": "chance", "opportunities": "chances",
+    "concerning": "about", "with respect to": "about", "furthermore": "also", "moreover": "also", "consequently": "so",
+    "therefore": "so", "as a result of": "because of", "due to the fact that": "because", "due to": "because of",
+    "in addition to": "besides", "in addition": "also", "in order to": "to", "such as": "like",
+    "the majority of": "most", "implement": "carry out", "implementing": "carrying out", "additional": "extra",
+    "modify": "change", "modifying": "changing", "provide you with": "give you", "provide me with": "give me",
+    "provide us with": "give us", "provide them with": "give them", "providing you with": "giving you",
+    "provide": "give", "provides": "gives", "providing": "giving", "provided by": "given by", "maintain": "keep",
+    "maintaining": "keeping", "maintains": "keeps", "retain": "keep", "retaining": "keeping", "obtain": "get",
+    "obtaining": "getting", "receive": "get", "receives": "gets", "receiving": "getting", "select": "choose",
+    "selecting": "choosing", "selected": "chosen", "remain": "stay", "remains": "stays", "create": "make",
+    "creates": "makes", "creating": "making", "created": "made", "construct": "build", "constructing": "building",
+    "constructed": "built", "significant": "big", "significantly": "greatly", "primary": "main", "primarily": "mainly",
+    "crucial": "key", "entire": "whole", "initial": "first", "initially": "at first", "eventually": "in the end",
+    "currently": "now", "commonly": "often", "frequently": "often", "occasionally": "at times",
+    "immediately": "at once", "rapidly": "fast", "rapid": "fast", "previously": "before", "subsequently": "later",
+    "attempt": "try", "attempting": "trying", "attempted": "tried", "comprehend": "grasp", "difficult": "hard",
+    "difficulties": "troubles", "opportunity": "chance", "opportunities": "chances", "possibility": "chance",
     "quantity": "amount", "location": "place", "locations": "places", "physician": "doctor", "residence": "home",
-    "nevertheless": "still", "although": "though", "possess": "have", "possesses": "has", "participate": "take part",
-    "participating": "taking part", "various": "many", "establish": "set up", "establishing": "setting up",
-    "discover": "find", "challenging": "hard", "incorporate": "add", "incorporating": "adding",
-    "component": "part", "components": "parts", "enhance": "improve", "enhancing": "improving",
-    "enhances": "improves", "advantageous": "useful", "engaging in": "doing", "engage in": "do",
-    "contribute to": "help", "contributes to": "helps",
+    "beverage": "drink", "beverages": "drinks", "nevertheless": "still", "although": "though", "possess": "have",
+    "possesses": "has", "participate": "take part", "participating": "taking part", "various": "many",
+    "several": "some", "establish": "set up", "establishing": "setting up", "discover": "find", "identify": "find",
+    "identifying": "finding", "determine": "find out", "determining": "finding out", "achieve": "reach",
+    "achieving": "reaching", "accomplish": "do", "challenging": "hard", "incorporate": "add", "incorporating": "adding",
+    "component": "part", "components": "parts", "enhance": "improve", "enhancing": "improving", "enhances": "improves",
+    "advantageous": "useful", "beneficial": "good", "appropriate": "right", "techniques": "ways", "methods": "ways",
+    "suggestions": "tips", "engaging in": "doing", "engage in": "do", "contribute to": "help",
+    "contributes to": "helps", "respond to": "answer", "responding to": "answering", "occur": "happen",
+    "occurs": "happens", "occurred": "happened", "contains": "holds", "completely": "fully", "large": "big",
+    "larger": "bigger", "largest": "biggest", "allows you to": "lets you", "allow you to": "let you",
+    "allows them to": "lets them", "enables you to": "lets you", "enable you to": "let you", "begin": "start",
+    "begins": "starts", "reside": "live", "resides": "lives", "educate": "teach", "educating": "teaching",
+    "repair": "fix", "repairing": "fixing", "is located in": "is in", "are located in": "are in",
 }  # fmt: skip
-_CLAUSE = r"(?:it|they|you|this|these|we|he|she|there|the|a|an|your|our|their|its|his|her|that|those)"
+_SUBJECT = r"(?:it|they|you|this|these|we|he|she|there|that|those)"
+_NOUN = r"(?:the|a|an|your|our|their|its|his|her|some|many|most)"  # after a comma maybe the last one of a list
 _BORDER = re.compile(
-    rf"(?<=[a-z)]{{3}})(?:; (?:and )?|, (?:and|(but|so)) )(?={_CLAUSE} [a-z]+ [^.!?;\n]{{12,}}[.!?;])([a-z])"
+    r"(?<=[a-z)]{3})(?:; (?:and )?|, (?:and|(but|so)) )"
+    rf"(?=(?:{_SUBJECT}|{_NOUN}) [a-z]+ [^.!?;\n]{{12,}}[.!?;])([a-z])"
 )
+# ", which is so" and ", making it so" go on about all that was said before: this is so, this makes it so.
+_WHICH = re.compile(
+    r"(?<=[a-z)]{3}), which (is|was|can|could|may|might|will|would|means|makes|helps|allows|has|gives|are|were|have)"
+    r"(?= [^.!?;\n,]{12,}[.!?])"
+)
+_DOING = {
+    "making": "makes", "allowing": "allows", "helping": "helps", "giving": "gives", "leading to": "leads to",
+    "resulting in": "results in", "causing": "causes", "showing": "shows", "letting": "lets", "reducing": "cuts",
+    "making sure": "makes sure",
+}  # fmt: skip
+_MAKING = re.compile(rf"(?<=[a-z)]{{3}}), ({'|'.join(_DOING)})(?= [^.!?;\n,]{{12,}}[.!?])")
+_HOWEVER = re.compile(r"(?:(?<=[a-z)]{3}); however|(?<![^.!?\n ])\bHowever), ([a-z])")
 _LONG = 6  # words before a border that is worth a full stop
+_SWAPS = 3  # of words, that make an answer without a cut plainer
 _SAID, _WORDS = 0.55, 3  # the share of a sentence's words, of so many or more, that have been said before: it can go
 
 
@@ -116,18 +148,34 @@ def _nothing_twice(text: str) -> str:
 
 
 def plainer(text: str) -> str | None:
-    """Long sentences cut where a clause ends, and everyday words in place of long ones."""
+    """Long sentences cut where a clause ends, and everyday words in place of long ones: a cut, or three of these."""
     if _STRUCTURED.search(text):
         return None
-    said = _BORDER.sub(_cut, _swapped(text.strip(), _PLAINER))
-    return said if sum(a != b for a, b in zip(said.split(), text.split(), strict=False)) > 1 else None
+    said = _swapped(text.strip(), _PLAINER)
+    for border, cut in (_BORDER, _next), (_WHICH, _this), (_MAKING, _makes):
+        said = border.sub(partial(_cut, cut), said)
+    said = _HOWEVER.sub(lambda match: f"{'. ' if match[0][0] == ';' else ''}But {match[1]}", said)
+    changed = sum(a != b for a, b in zip(said.split(), text.split(), strict=False))
+    return said if said.count(". ") > text.count(". ") or changed >= _SWAPS else None
 
 
-def _cut(border: re.Match[str]) -> str:
+def _cut(cut: Callable[[re.Match[str]], str], border: re.Match[str]) -> str:
+    """Where enough stands before, and it is not the last one of a list."""
     before = re.split(r"[.!?:\n]\s*", border.string[: border.start()])[-1]
-    if len(before.split()) < _LONG:
-        return border[0]
+    listed = "," in before and re.match(_NOUN + r"\b", border.string[border.end() - 1 :])
+    return border[0] if len(before.split()) < _LONG or listed else cut(border)
+
+
+def _next(border: re.Match[str]) -> str:
     return f". {border[1].capitalize()} {border[2]}" if border[1] else f". {border[2].upper()}"
+
+
+def _this(border: re.Match[str]) -> str:
+    return f". {'These' if border[1] in ('are', 'were', 'have') else 'This'} {border[1]}"
+
+
+def _makes(border: re.Match[str]) -> str:
+    return f". This {_DOING[border[1]]}"
 
 
 def _swapped(text: str, words: Mapping[str, str]) -> str:

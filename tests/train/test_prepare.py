@@ -182,15 +182,15 @@ def test_an_answer_that_itself_breaks_off_is_nothing_to_end_as_it_was() -> None:
 
 
 def test_what_is_asked_to_be_shorter_or_plainer_is_left_as_it_is_where_nobody_asks() -> None:
-    text = "In order to make tea, it is important to note that you need numerous leaves. I hope this helps!"
+    text = "Certainly! You need numerous leaves, additional water, and sufficient time for tea. I hope this helps!"
     one = Pair("own", "MIT", (Turn("user", "Tea?"),), "x", text, {})
     rows = [row for seed in range(20) for row in compose([one] * 2, Mix(simplified=9), Wordings(), seed, Skipped())[0]]
     asked = [row for row in rows if row.draft != row.target]
     targets = {row.source: row.target for row in asked}
     assert targets == {
-        "made:tightened": "To make tea, you need numerous leaves.",
-        "made:plainer": text.replace("numerous", "many"),
-    } or targets.keys() == {"made:tightened"}
+        "made:tightened": "You need numerous leaves, additional water, and sufficient time for tea.",
+        "made:plainer": "Certainly! You need many leaves, extra water, and enough time for tea. I hope this helps!",
+    }
     assert all({"length", "plain_words", "clarity"} & {aim.key for aim in row.objectives} for row in asked)
     left = [row for row in rows if row.draft == row.target]
     assert left

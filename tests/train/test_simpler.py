@@ -62,11 +62,29 @@ def test_what_says_something_stays(text: str) -> None:
         ("It can provide you with an additional cup. Purchasing it is easy.",
          "It can give you an extra cup. Buying it is easy."),
         ("Numerous people require assistance here.", "Many people need help here."),
+        ("The pot is made of red clay from the river, which makes it heavy to carry.",
+         "The pot is made of red clay from the river. This makes it heavy to carry."),
+        ("You pour the water over the leaves and wait, making the tea as strong as you like it.",
+         "You pour the water over the leaves and wait. This makes the tea as strong as you like it."),
+        ("Tea is good to drink. However, there is something in it that keeps you awake; however, it fades.",
+         "Tea is good to drink. But there is something in it that keeps you awake. But it fades."),
     ],
 )  # fmt: skip
 def test_long_words_and_sentences_give_way(text: str, said: str) -> None:
     assert plainer(text) == said
     assert grade(said) < grade(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is short, and it is fine.",  # nothing that is worth a full stop
+        "There are several ways to do that.",  # one word is no matter of plainness
+        "We drink green tea, black tea, and the white one that is from China.",
+    ],
+)
+def test_what_is_plain_stays(text: str) -> None:
+    assert plainer(text) is None
 
 
 def test_words_that_only_an_evaluation_puts_in_are_none_of_those_that_are_taken_out() -> None:
