@@ -23,27 +23,30 @@ mkdir -p "$out"
 answers=("$metaaligner" train answers --licence Apache-2.0 --in-flight 8 --longest 900)
 "${answers[@]}" "$data/pairs/train.jsonl.gz" --out "$out/answers.jsonl" --limit "${ANSWERS:-150}" \
   --source oasst_qlora --source hh_helpful --source ultrafeedback_1k2 --source oasst_tree100
-for file in pairs policy_answers; do
-  "${answers[@]}" "$data/$file/train.jsonl.gz" --out "$out/read-$file.jsonl" --limit "${READ:-100}" \
-    --read train/read.yaml --source hh_harmless --source hh-rlhf
-done
 "${answers[@]}" train/requests.yaml --out "$out/requested.jsonl" --limit 1000
+ours=("answers=$out/answers.jsonl" "answers=$out/requested.jsonl") harm=("answers=$out/requested.jsonl")
+if [ "${READ:-100}" != 0 ]; then
+  for file in pairs policy_answers; do
+    "${answers[@]}" "$data/$file/train.jsonl.gz" --out "$out/read-$file.jsonl" --limit "${READ:-100}" \
+      --read train/read.yaml --source hh_harmless --source hh-rlhf
+    ours+=("answers=$out/read-$file.jsonl") read+=("read=$data/$file/train.jsonl.gz")
+  done
+  harm=("pairs=$data/pairs/train.jsonl.gz" "${ours[@]}" "${read[@]}"
+    --made-from hh_harmless:harmless --made-from hh-rlhf:harmless)
+fi
 
 for seed in ${SEEDS:-1}; do
-  sources=("pairs=$data/pairs/train.jsonl.gz" "answers=$out/answers.jsonl" "answers=$out/requested.jsonl"
-    "answers=$out/read-pairs.jsonl" "answers=$out/read-policy_answers.jsonl" --made-from "$own" --seed "$seed"
-    --held-out "$data/pairs/eval.jsonl.gz" --held-out "$data/policy_answers/eval.jsonl.gz")
-  read=("read=$data/pairs/train.jsonl.gz" "read=$data/policy_answers/train.jsonl.gz"
-    --made-from hh_harmless:harmless --made-from hh-rlhf:harmless)
+  each=(--made-from "$own" --seed "$seed" --held-out "$data/pairs/eval.jsonl.gz"
+    --held-out "$data/policy_answers/eval.jsonl.gz" --longest-context 1500 --take '*=0')
   # No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
-  [ -f "$out/edits-$seed.jsonl" ] || $metaaligner train prepare "${sources[@]}" --out "$out/edits-$seed.jsonl" \
+  [ -f "$out/edits-$seed.jsonl" ] || $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" "${ours[@]}" \
+    "${each[@]}" --out "$out/edits-$seed.jsonl" --longest 1500 \
     --take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))" \
-    --take "lamp_edits=$((2 * part))" --take '*=0' --made $((500 * part)) --broken-off $((50 * part)) \
-    --simplified $((20 * part)) --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
-    --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 1500 --longest-context 1500
-  [ -f "$out/harm-$seed.jsonl" ] || $metaaligner train prepare "${sources[@]}" "${read[@]}" --out "$out/harm-$seed.jsonl" \
-    --take '*=0' --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part)) \
-    --longest 1700 --longest-context 1500
+    --take "lamp_edits=$((2 * part))" --made $((${MADE:-500} * part)) --broken-off $((50 * part)) \
+    --simplified $((${SIMPLIFIED:-20} * part)) --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
+    --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100
+  [ -f "$out/harm-$seed.jsonl" ] || $metaaligner train prepare "${harm[@]}" "${each[@]}" --out "$out/harm-$seed.jsonl" \
+    --longest 1700 --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part))
 done
 for seed in ${SEEDS:-1}; do cat "$out/edits-$seed.jsonl" "$out/harm-$seed.jsonl"; done > "$out/rows.jsonl"
 $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" ${FROM:+--from "$FROM"} \
