@@ -4,7 +4,6 @@ Knows nothing of policies; `gateway/config.py` holds the two files against each 
 """
 
 import hashlib
-import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from corrector import redaction
-from corrector.strictyaml import ConfigError, Source, Strict, nearest
+from corrector.strictyaml import ConfigError, Source, Strict, nearest, secret
 
 Mode = Literal["full", "segment", "shadow", "off"]
 Audit = Literal["off", "metadata", "full"]
@@ -204,6 +203,8 @@ def _check_tenant(
     if len(asked) > MAX_OBJECTIVES:
         message = f"{len(asked)} objectives would apply to each request; {MAX_OBJECTIVES} at most can"
         raise source.error(message, "tenants", name, "objectives")
+    if tenant.required and not any(sets.get(key, (key,)) for key in tenant.required):
+        raise source.error("`required` names nothing but empty sets", "tenants", name, "required")
     if tenant.required and tenant.mode not in ("full", "segment"):
         raise source.error(
             "a tenant with `required` objectives must have `mode: full` or `segment`", "tenants", name, "mode"
@@ -238,10 +239,10 @@ def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
         raise source.error("a key is either {env: NAME} or {sha256: HEX}", "tenants", name, "keys", index)
     if key.sha256 is not None:
         return bytes.fromhex(key.sha256)
-    secret = os.environ.get(key.env or "", "")
-    if not secret:
+    told = secret(key.env)
+    if not told:
         raise source.error(f"the environment variable {key.env} is not set", "tenants", name, "keys", index)
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).digest()
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()
 
 
 __all__ = ["Audit", "ConfigError", "Mode", "Objective", "Objectives", "Tenant", "read"]

@@ -4,6 +4,7 @@ Plain words stay words: only `true` and `false` are booleans (YAML 1.2), so `mod
 """
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -30,12 +31,24 @@ def _http(url: str) -> str:
     return url
 
 
+def _different(urls: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := next((url for url in urls if sum(url.rstrip("/") == other.rstrip("/") for other in urls) > 1), None):
+        raise ValueError(f"{twice!r} is there twice")
+    return urls
+
+
 Urls = Annotated[
     tuple[Annotated[str, AfterValidator(_http)], ...],
     BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+    AfterValidator(_different),
     Field(min_length=1),
 ]
-"""One URL, or a list of them."""
+"""One URL, or a list of different ones."""
+
+
+def secret(variable: str | None) -> str:
+    """What the environment holds under a name, without the space or newline that files of secrets end in; or ""."""
+    return os.environ.get(variable or "", "").strip()
 
 
 class ConfigError(Exception):

@@ -13,6 +13,7 @@ from typing import Literal
 
 from starlette.requests import Request
 
+from corrector.strictyaml import secret
 from gateway.errors import GatewayError
 
 KEY_ENV = "METAALIGNER_ADMIN_KEY"
@@ -27,7 +28,7 @@ class Admin:
 
     @classmethod
     def of_environment(cls) -> "Admin":
-        key = os.environ.get(KEY_ENV, "")
+        key = secret(KEY_ENV)
         return cls(_digest(key) if key else None)
 
     @property
@@ -44,7 +45,7 @@ class Admin:
 
 def made_up_key() -> str | None:
     """A key for this start, which workers find where a given one would be; None if one is given."""
-    if os.environ.get(KEY_ENV):
+    if secret(KEY_ENV):
         return None
     os.environ[KEY_ENV] = key = secrets.token_urlsafe(18)
     return key

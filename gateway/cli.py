@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from corrector.objectives import Objective
-from corrector.strictyaml import ConfigError
+from corrector.strictyaml import ConfigError, secret
 from wire.errors import WireError
 
 if TYPE_CHECKING:
@@ -77,8 +77,6 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
 @_OBJECTIVES_FILE
 def check(policies: Path, objectives: Path) -> None:
     """Validate both files and print what each tenant gets."""
-    import os
-
     from gateway import plan
     from gateway.config import read
 
@@ -109,7 +107,7 @@ def check(policies: Path, objectives: Path) -> None:
     asked |= {f"corrector {name}": spec.engine for name, spec in config.correctors.items()}
     for name, options in asked.items():
         variable = getattr(options, "api_key_env", None)
-        if variable and not os.environ.get(variable):
+        if variable and not secret(variable):
             click.echo(f"\nwarning: the {name} has no key: {variable} is not set", err=True)
 
 

@@ -16,7 +16,7 @@ from corrector.corrector import CorrectorOptions
 from corrector.engines import EngineOptions
 from corrector.objectives import Objectives
 from corrector.running import CorrectorSpec
-from corrector.strictyaml import Source, Strict, nearest
+from corrector.strictyaml import Source, Strict, nearest, secret
 from gateway import upstreams
 from gateway.upstreams import PolicyOptions
 
@@ -43,7 +43,7 @@ class AuditOptions(Strict):
     def location(self) -> str:
         """The URL, by default of a file among this user's state. Raises `ValueError`."""
         if self.url_env is not None:
-            told = os.environ.get(self.url_env, "")
+            told = secret(self.url_env)
             if urlsplit(told).scheme not in ("sqlite", "postgresql"):
                 raise ValueError(
                     f"{self.url_env} is to hold sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"

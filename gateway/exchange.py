@@ -6,7 +6,7 @@ Every field that is not known here passes as it is. Knows nothing of alignment.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from corrector.templates import Turn
 from gateway.errors import GatewayError
@@ -79,19 +79,27 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
     return ChatRequest(as_it_came, len(raw), body, align, dict(header_list), header_list, query)
 
 
-def check(answer: Json) -> Json:
-    """The answer, or the chunk of one, if its choices have a shape that can be worked on. Raises `Malformed`."""
+def check(answer: Json, part: Literal["message", "delta"]) -> Json:
+    """The answer with its choices' `message`s, or the chunk of one with their `delta`s, and not with the other.
+
+    Some servers send in a stream, beside what is new, all that has been said so far: whoever corrects, or cuts, the one
+    would leave it in the other. Raises `Malformed` for a shape that cannot be worked on.
+    """
     choices = answer.get("choices")
-    if not (choices is None or (isinstance(choices, list) and all(map(_is_choice, choices)))):
+    if not (choices is None or (isinstance(choices, list) and all(_is_choice(choice, part) for choice in choices))):
         raise Malformed("the policy's answer does not have the shape of a chat completion")
+    other = "delta" if part == "message" else "message"
+    if choices and any(other in choice for choice in choices):
+        choices = [{name: value for name, value in choice.items() if name != other} for choice in choices]
+        return {**answer, "choices": choices}
     return answer
 
 
-def _is_choice(choice: Any) -> bool:
+def _is_choice(choice: Any, part: str) -> bool:
     return (
         isinstance(choice, dict)
         and isinstance(choice.get("index", 0), int)
-        and isinstance(choice.get("message") or choice.get("delta") or {}, dict)
+        and isinstance(choice.get(part) or {}, dict)
     )
 
 
@@ -300,10 +308,10 @@ class HeldStream:
         passing: list[Json] = []
         for choice in choices:
             passing.extend(self._take_choice(choice, top))
-        if self.ended and not passing and top.get("usage") is not None:
-            self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         # Usage in the chunk of an end goes with that end, and not with what passes before it.
         ends = any(choice.get("finish_reason") is not None for choice in choices)
+        if self.ended and not ends and not passing and top.get("usage") is not None:
+            self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         return {**(said if ends else top), "choices": passing} if passing else None
 
     def _take_choice(self, choice: Json, top: Json) -> Iterator[Json]:

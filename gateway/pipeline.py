@@ -36,6 +36,8 @@ from wire.streams import closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
+# Statuses that tell of a policy, its key, its credit or its limits, and not of what it was asked.
+_THE_POLICYS_OWN = (401, 402, 403, 404, 408, 429)
 # Skipped by configuration or by wish: such an answer is relayed byte for byte, its verdict in the headers only.
 _UNSEEN = ("mode_off", "no_corrector")
 _STREAM_HEADERS = {
@@ -123,7 +125,7 @@ class Pipeline:
                 failure = failure or error
                 if record.trace is not None:
                     spans.failed(record.trace, error)
-                if isinstance(error, Rejected) and error.status not in (401, 403, 404, 408, 429) and error.status < 500:
+                if isinstance(error, Rejected) and 400 <= error.status < 500 and error.status not in _THE_POLICYS_OWN:
                     break  # the request itself is at fault; another policy would say so too
                 self._log.warning("policy.failed", policy=name, request_id=record.request_id, error=str(error))
                 continue
@@ -289,8 +291,8 @@ class Pipeline:
             shown = told.text if todo.drops_thinking else thinking + told.text
             if shown != thinking + draft:
                 exchange.with_text(message, shown)
-                if choice.get("logprobs") is not None:
-                    choice["logprobs"] = None
+            if choice.get("logprobs") is not None and (shown != thinking + draft or todo.drops_thinking):
+                choice["logprobs"] = None  # they are of what was written, thinking and all
         record.drafts = {index: draft for index, (_, draft) in enumerate(drafts)}
         record.corrections = dict(enumerate(told_all))
         report.note(record)
@@ -359,11 +361,15 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
 
     `thinking` has, of a stream, what is still held back of its choices.
     """
+    if not todo.tenant.may_see_draft:
+        answer = exchange.only_known(answer)
     ends = False
     for choice in answer.get("choices") or ():
         ends |= choice.get("finish_reason") is not None
         if todo.drops_thinking:
             said = choice.get("message") or choice.get("delta") or {}
+            if choice.get("logprobs") is not None:
+                choice["logprobs"] = None  # they are of the thinking too
             exchange.drop_reasoning(said)
             dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
             dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)

@@ -281,8 +281,9 @@ def _skip(
     reason = _uncorrectable(body)
     wanted = body.get("response_format")
     is_json = isinstance(wanted, dict) and wanted.get("type") in _JSON_TYPES
-    # A grammar may be of any prose, and a server that does not know the field writes it: none opens what is required.
-    refused = reason == "audio_output" or tenant.structured == "refuse" or not is_json
+    # A grammar may be of any prose, and a server that does not know the field writes it: none opens what is required,
+    # also not beside JSON, for it is the server's to say which of the two holds.
+    refused = reason == "audio_output" or tenant.structured == "refuse" or not is_json or _has_grammar(body)
     if reason is not None and tenant.required and refused:
         required = ", ".join(tenant.required)
         raise GatewayError(
@@ -297,12 +298,16 @@ def _uncorrectable(body: Mapping[str, Any]) -> Skip | None:
     wanted = body.get("response_format")
     if isinstance(wanted, dict) and wanted.get("type") in _STRUCTURED_TYPES:
         return "structured_output"
-    if any(body.get(name) not in (None, False, "") for name in _STRUCTURED):
+    if _has_grammar(body):
         return "structured_output"
     modalities = body.get("modalities")
     if body.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
         return "audio_output"
     return None
+
+
+def _has_grammar(body: Mapping[str, Any]) -> bool:
+    return any(body.get(name) not in (None, False, "") for name in _STRUCTURED)
 
 
 def _wish(request: ChatRequest) -> _Wish:

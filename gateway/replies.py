@@ -52,10 +52,16 @@ async def _each(chunks: Iterator[Json]) -> AsyncIterator[Json]:
 
 
 async def _checked(reply: Reply) -> AsyncIterator[Json]:
+    spoken = misplaced = False
     async for event in reply.events():
         if event.get("error"):
             raise Reported("the policy reported an error in its stream", event)
-        yield exchange.check(event)
+        chunk = exchange.check(event, "delta")
+        spoken |= any(choice.get("delta") for choice in chunk.get("choices") or ())
+        misplaced |= chunk is not event
+        yield chunk
+    if misplaced and not spoken:
+        raise Malformed("the policy's stream has its text in `message`, and nothing in `delta`")
 
 
 async def _folded(reply: Reply) -> Json:
@@ -80,4 +86,4 @@ def _answer(body: bytes) -> Json:
         raise Reported("the policy reported an error", answer)
     if answer.get("choices") is None:
         raise Malformed("the policy's answer has no choices")
-    return exchange.check(answer)
+    return exchange.check(answer, "message")

@@ -142,11 +142,14 @@ class Endpoint:
                 return await self._post_once(replica, target, body, merged, self._timeout_until(deadline))
             except (Unreachable, Dropped, Rejected) as error:
                 wait_s = retry_wait_s(error, attempt)
-                if wait_s is None or attempt == self._retries:
+                tried.add(replica.base_url)
+                others = len(tried) < len(self._replicas)
+                busy = isinstance(error, Rejected) and error.status in RETRIED_STATUS  # for longer than may be waited
+                if attempt == self._retries or (wait_s is None and not (busy and others)):
                     raise
-            tried.add(replica.base_url)
-            if len(tried) >= len(self._replicas):  # every one has had its turn: now waiting helps
+            if not others:  # every one has had its turn: now waiting helps
                 tried.clear()
+                assert wait_s is not None, "raised above"
                 if deadline is not None and time.monotonic() + wait_s >= deadline:
                     raise TimedOut(f"{self.name} cannot be tried again in time")
                 await asyncio.sleep(wait_s)

@@ -1,11 +1,10 @@
 """An engine that somebody else runs: any OpenAI-compatible URL, or several that are balanced."""
 
-import os
 from pathlib import Path
 from typing import Literal
 
 from corrector.engines import EngineOptions, Launch
-from corrector.strictyaml import Urls
+from corrector.strictyaml import Urls, secret
 
 
 class Options(EngineOptions):
@@ -29,4 +28,4 @@ def base_urls(options: Options, socket: Path) -> tuple[str, ...]:
 
 
 def api_key(options: Options) -> str | None:
-    return os.environ.get(options.api_key_env) if options.api_key_env else None
+    return secret(options.api_key_env) or None

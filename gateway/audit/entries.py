@@ -103,11 +103,11 @@ def _read(raw: list[bytes]) -> dict[int, str]:
     joined = b"".join(raw)
     try:
         if joined.lstrip()[:1] == b"{":
-            return exchange.texts(exchange.check(loads(joined)))
+            return exchange.texts(exchange.check(loads(joined), "message"))
         decoder, fold = sse.Decoder(), Fold()
         for event in [*decoder.feed(joined), *decoder.close()]:
             if event.data and event.data != "[DONE]":
-                fold.take(exchange.check(loads(event.data)))
+                fold.take(exchange.check(loads(event.data), "delta"))
         return exchange.texts(fold.reply())
     except Exception:  # whatever an upstream sent: its answer has left, and the row says what became of it
         return {}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from corrector.strictyaml import secret
 from gateway.exchange import ChatRequest, Json
 from gateway.upstreams import PolicyOptions, Reply, Upstream
 from wire import sse
@@ -69,7 +70,7 @@ class LiteLLMUpstream:
         litellm = await asyncio.to_thread(sdk)
         ours = {
             "model": self._options.model,
-            "api_key": os.environ.get(self._options.api_key_env or ""),
+            "api_key": secret(self._options.api_key_env) or None,
             "base_url": self._options.base_url,
             "timeout": self._options.timeout_s,
             "num_retries": 0,  # ours are the same for every provider, and know Retry-After

@@ -1,13 +1,12 @@
 """Any OpenAI-compatible URL: the fast path. What the client sent goes on as it came, but for the model's name."""
 
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
-from corrector.strictyaml import Urls
+from corrector.strictyaml import Urls, secret
 from gateway.exchange import ChatRequest, Json
 from gateway.upstreams import PolicyOptions, Reply, Upstream
 from wire.codec import dumps
@@ -33,7 +32,7 @@ class Options(PolicyOptions):
 
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:
-    key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    key = secret(options.api_key_env)
     endpoint = Endpoint(name, options.base_url, api_key=key, timeout_s=options.timeout_s, retries=options.retries)
     return OpenAIUpstream(endpoint, options.model or name)
 

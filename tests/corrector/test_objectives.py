@@ -52,7 +52,7 @@ def test_sets_and_names_expand_in_one_order(tmp_path: Path) -> None:
 
 
 def test_keys_are_held_as_hashes_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ACME_KEY", "sk-from-the-environment")
+    monkeypatch.setenv("ACME_KEY", "sk-from-the-environment\n")  # as a file of a secret ends
     known = read(write(tmp_path, tenant(f"keys: [{{env: ACME_KEY}}, {{sha256: {HEX}}}], objectives: kids")))
     assert known.tenant_of("sk-from-the-environment") == "acme"
     assert known.tenant_of("sk-acme") == "acme"
@@ -85,6 +85,10 @@ def test_a_word_may_be_the_name_no(tmp_path: Path) -> None:
         (OBJECTIVES.replace("allow_off: true", "mode: of"), 10, "should be 'full', 'segment', 'shadow' or 'off'"),
         (OBJECTIVES.replace("allow_off: true", "required: [humor]"), 10, "set 'humor'; did you mean 'humour'?"),
         (OBJECTIVES.replace("allow_off: true", "required: [humour], mode: off"), 10, "must have `mode: full`"),
+        (
+            OBJECTIVES.replace("allow_off: true", "required: [strict]").replace("  kids:", "  strict: []\n  kids:"),
+            11, "`required` names nothing but empty sets",
+        ),
         (OBJECTIVES.replace("allow_off: true", "policies: [mm]"), 10, "unknown policy 'mm'"),
         (tenant("keys: []"), 11, "`keys` is empty"),
         (tenant("keys: none"), 11, "only one tenant may have `keys: none`; 'public' has it"),

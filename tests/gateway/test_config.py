@@ -115,6 +115,10 @@ def test_a_corrector_on_transformers_drafts_unless_told_otherwise(tmp_path: Path
         ("model: smollm2-135m-instruct}, corrector", "model: ~nobody-of-that-name/x.gguf}, corrector", 2, "home dir"),
         ("model: smollm2-135m-instruct}, corrector", f"model: {'x' * 5000}}}, corrector", 2, "File name too long"),
         ("https://api.example/v1", "https://api.example:99999/v1", 3, "base_url.0: port out of range"),
+        (
+            "base_url: https://api.example/v1,", "base_url: [https://a.example/v1, https://a.example/v1/],", 3,
+            "base_url: 'https://a.example/v1' is there twice",
+        ),
         ("timeout_s: 60", "timeout_s: .inf", 4, "timeout_s: input should be a finite number"),
         ("  claude:", "  smollm2:", 5, "duplicate key 'smollm2'; first on line 2"),
         ("policies:", "server: {max_in_fligth: 3}\npolicies:", 1, "did you mean 'max_in_flight'?"),

@@ -109,6 +109,22 @@ async def test_a_redirect_is_not_followed(world: World) -> None:
     assert len(policy.requests) == 1
 
 
+@pytest.mark.parametrize(("status", "asked"), [(302, 1), (402, 1), (401, 1), (503, 1), (400, 0), (422, 0)])
+async def test_what_tells_of_the_policy_alone_is_its_fallbacks_to_answer(
+    service: Any, gateway: Any, status: int, asked: int
+) -> None:
+    broken, well, corrector = (
+        await service(failing(status)),
+        await service(saying(DRAFT)),
+        await service(correcting(improve)),
+    )
+    policies = two_services(broken, corrector).replace("retries: 0,", "retries: 0, fallbacks: [n],")
+    other = f'  n: {{kind: openai, base_url: "{well.url}", corrector: c}}\n'
+    gw = await gateway(policies.replace("correctors:", f"{other}correctors:"))
+    got, _, _ = await gw.chat()
+    assert (got == 200, len(well.requests)) == (bool(asked), asked)
+
+
 async def test_nobody_there(service: Any, gateway: Any) -> None:
     corrector = await service(correcting(improve))
     policy = Service(hang, "http://127.0.0.1:9/v1")

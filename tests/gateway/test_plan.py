@@ -255,6 +255,7 @@ STRUCTURED: list[dict[str, Any]] = [
     {"grammar": "root ::= 'a'"},
     {"regex": ".*"},
     {"response_format": {"type": "regex", "pattern": ".*"}},
+    {"response_format": {"type": "text"}, "guided_regex": ".*"},
     {"modalities": ["text", "audio"]},
 ]
 

@@ -51,6 +51,62 @@ async def test_no_field_of_a_stream_restates_it_either(world: World) -> None:
     assert "token_ids" not in "".join(events)
 
 
+@pytest.mark.parametrize("mode", ["full", "segment"])
+@pytest.mark.parametrize("objectives", [REQUIRED, OBJECTIVES])
+async def test_neither_does_the_whole_that_some_servers_send_beside_what_is_new(
+    world: World, objectives: str, mode: str
+) -> None:
+    """Perplexity in each chunk, MiniMax in the last."""
+    said = [{"role": "assistant", "content": DRAFT[:20]}, {"content": DRAFT[20:]}, {}]
+    events = [chat_chunk(delta, "stop" if not delta else None) for delta in said]
+    for event in events:
+        event["choices"][0]["message"] = {"role": "assistant", "content": DRAFT}
+    del events[-1]["choices"][0]["delta"]
+    gw, _, _ = await world(sending(*events), correcting(improve), objectives)
+    told = await gw.stream({"X-Align-Mode": mode})
+    assert texts(told) == BETTER
+    assert '"message"' not in "".join(told)
+    _, _, body = await gw.chat()
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": BETTER}
+
+
+async def test_text_that_is_nowhere_else_is_not_lost_in_silence(world: World) -> None:
+    events = [chat_chunk({}), chat_chunk({}, "stop")]
+    for event in events:
+        event["choices"][0] |= {"message": {"role": "assistant", "content": DRAFT}}
+    gw, _, _ = await world(sending(*events), correcting(improve))
+    told = await gw.stream()
+    assert "`message`" in json.loads(told[-1])["error"]["message"]
+    assert DRAFT not in "".join(told)
+    status, _, _ = await gw.chat()
+    assert status == 502
+
+
+async def test_a_grammar_does_not_pass_beside_json(world: World) -> None:
+    gw, policy, _ = await world(saying(DRAFT), correcting(improve), REQUIRED)
+    status, _, body = await gw.chat(response_format={"type": "json_object"}, guided_regex=".*")
+    assert (status, body["error"]["code"]) == (403, "structured_output_refused")
+    assert policy.requests == []
+
+
+async def test_thinking_is_not_told_by_its_tokens(world: World) -> None:
+    """Where `logprobs` are of all that was written, and where an answer passes as JSON."""
+    reply = chat_reply('{"a": 1}', __verbose={"content": "hidden"})
+    reply["choices"][0] |= {"token_ids": [1], "logprobs": {"content": [{"token": "hidden", "logprob": -0.1}]}}
+    reply["choices"][0]["message"]["reasoning_content"] = "hidden"
+    for wish in ({}, {"response_format": {"type": "json_object"}}):
+        gw, _, _ = await world(replying(reply), correcting(str), REQUIRED)
+        _, _, body = await gw.chat(logprobs=True, **wish)
+        assert body["choices"][0]["message"]["content"] == '{"a": 1}'
+        assert body["choices"][0]["logprobs"] is None
+        assert "hidden" not in json.dumps(body)
+        assert "token_ids" not in body["choices"][0]
+        events = await gw.stream(logprobs=True, **wish)
+        assert texts(events) == '{"a": 1}'
+        assert "hidden" not in "".join(events)
+        assert "token_ids" not in "".join(events)
+
+
 @pytest.mark.parametrize(
     "text", ["<think>All of this is said aloud.", "<think>Hidden.</think>All of this is said aloud."]
 )
@@ -185,6 +241,16 @@ async def test_usage_comes_once_also_from_a_stream_of_one_chunk(world: World) ->
     events = await gw.stream()
     assert sum('"usage":{"total_tokens":3}' in event for event in events) == 1
     assert sum('"role":"assistant"' in event for event in events) == 1
+
+
+async def test_usage_in_the_chunk_of_the_end_comes_once_too(world: World) -> None:
+    """DeepSeek, Mistral: nobody who has not asked for a chunk without choices gets one."""
+    end = {**chat_chunk({"content": ""}, "stop"), "usage": {"total_tokens": 3}}
+    gw, _, _ = await world(sending(chat_chunk({"role": "assistant", "content": DRAFT}), end), correcting(improve))
+    events = await gw.stream()
+    assert texts(events) == BETTER
+    assert sum('"usage":{"total_tokens":3}' in event for event in events) == 1
+    assert not any('"choices":[]' in event for event in events)
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,17 @@ async def test_a_long_retry_after_is_the_clients_to_wait_for(service: Start, end
     assert len(upstream.requests) == 1
 
 
+async def test_but_not_where_another_is_idle(service: Start, endpoint: Callable[..., Endpoint]) -> None:
+    busy = await service(answering(429, 429, headers={"Retry-After": "3600"}))
+    idle = await service(answering(200))
+    both = endpoint(busy.url, idle.url, retries=1)
+    for _ in range(2):
+        await ask(both)
+    assert len(idle.requests) == 2
+    with pytest.raises(Rejected):
+        await ask(endpoint(busy.url, busy.url.replace("127.0.0.1", "localhost"), retries=3))
+
+
 async def test_requests_are_spread(service: Start, endpoint: Callable[..., Endpoint]) -> None:
     one, two = await service(answering(200)), await service(answering(200))
     both = endpoint(one.url, two.url)

@@ -7,10 +7,9 @@ Knows nothing of how good the model is: `agreement` finds that out.
 """
 
 import asyncio
-import os
 from typing import Any, Literal
 
-from corrector.strictyaml import Urls
+from corrector.strictyaml import Urls, secret
 from corrector.templates import described, question
 from train.judges import JudgeOptions, Question
 from wire.codec import dumps, loads
@@ -35,7 +34,7 @@ class Options(JudgeOptions):
 
 
 def build(options: Options) -> "LlmJudge":
-    key = os.environ.get(options.api_key_env) if options.api_key_env else None
+    key = secret(options.api_key_env)
     if options.api_key_env and not key:
         raise ValueError(f"the environment variable {options.api_key_env} is not set: it is to hold the judge's key")
     endpoint = Endpoint("the judge", options.base_url, api_key=key, timeout_s=options.timeout_s, retries=3)
