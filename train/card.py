@@ -52,7 +52,7 @@ def card(name: str, adapter: Path, reports: Iterable[Path]) -> str:
         "library_name": "peft",
         "pipeline_tag": "text-generation",
         "tags": ["metaaligner", "corrector"],
-        "datasets": sorted({row["source"] for row in told["data"]}) if told else None,
+        "datasets": sorted({row["source"] for one in _runs(told) for row in one["data"]}) if told else None,
     }
     results = [_demoted(path.read_text(encoding="utf-8")) for path in reports]
     parts = [
@@ -61,7 +61,7 @@ def card(name: str, adapter: Path, reports: Iterable[Path]) -> str:
         "A corrector for metaaligner-gateway (MetaAligner, arXiv 2403.17141): it rewrites an answer toward objectives "
         "that are named in plain sentences.",
         "## Data and licences",
-        _data(told["data"]) if told else "Not on record.",
+        *(_seen(told) if told else ["Not on record."]),
         "## Settings",
         _settings(told) if told else "Not on record.",
         *_blend(adapter),
@@ -73,6 +73,24 @@ def card(name: str, adapter: Path, reports: Iterable[Path]) -> str:
         _NOT_FOR,
     ]
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _runs(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """This run, and those that it went on from, as far as they are on record."""
+    before = told.get("before")
+    return [told, *(_runs(before) if before else [])]
+
+
+def _seen(told: dict[str, Any]) -> list[str]:
+    """What this run saw, and what was seen before it."""
+    parts = []
+    for run in _runs(told):
+        parts.append(_data(run["data"]))
+        if run["start"] and not run.get("before"):
+            parts.append(f"Before that, it was {run['start']}: what that saw is not on record here.")
+        elif run["start"]:
+            parts.append(f"Before that, as {run['start']}:")
+    return parts
 
 
 def _data(rows: Sequence[dict[str, Any]]) -> str:

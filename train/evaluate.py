@@ -6,7 +6,7 @@ each judge says of it. Knows one corrector and any judges; tables and pictures a
 
 import difflib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from corrector.correction import Task
 from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from corrector.segmented import in_segments
-from train.judges import Judge, Question
+from train.judges import Agreement, Judge, Labelled, Question, agreed
 from train.mending import copied
 from train.progress import in_order
 from train.readers import Skipped, conversation
@@ -182,6 +182,43 @@ async def judge(
         judged.append(Judged(**result))
         progress()
     return judged
+
+
+async def agreement(
+    asked: Mapping[str, Sequence[Labelled]],
+    judges: Sequence[Judge],
+    out: Path,
+    in_flight: int,
+    settings: Any = None,
+    seed: int = 1,
+) -> dict[tuple[str, str], list[Agreement]]:
+    """By judge and objective, how far each judge agrees with people on each file; `out` keeps what has been said."""
+    todo = [
+        (who, file, one)
+        for who in judges
+        for file, some in asked.items()
+        for one in some
+        if who.decides(one.question.objective.key)
+    ]
+
+    async def said_to(item: tuple[Judge, str, Labelled]) -> dict[str, Any]:
+        return {"said": await item[0].compare(item[2].question)}
+
+    def key(item: tuple[Judge, str, Labelled]) -> Any:
+        return [item[0].name, item[1], item[2], settings]
+
+    said = [result["said"] async for result in in_order(todo, said_to, out, in_flight, key)]
+    told: dict[tuple[str, str], list[Agreement]] = {}
+    for who, file in dict.fromkeys((item[0].name, item[1]) for item in todo):
+        these = [
+            (one, answer)
+            for (judge, of, one), answer in zip(todo, said, strict=True)
+            if (judge.name, of) == (who, file)
+        ]
+        for one in agreed(who, [one for one, _ in these], [answer for _, answer in these], seed):
+            if not one.source:
+                told.setdefault((who, one.objective), []).append(replace(one, source=file))
+    return told
 
 
 def edited(draft: str, text: str) -> float:

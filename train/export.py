@@ -10,15 +10,23 @@ from typing import Any
 
 
 def merged(base: Path, adapter: Path, out: Path) -> None:
-    """Base and adapter as one model, in safetensors."""
+    """Base and adapter as one model, in safetensors. What is no adapter has all of a model's weights already."""
     from peft import PeftModel
 
     from train.model import load
 
-    model, tokenizer = load(base)
-    whole: Any = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    whole: Any
+    if is_adapter(adapter):
+        model, tokenizer = load(base)
+        whole = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    else:
+        whole, tokenizer = load(adapter)
     whole.save_pretrained(out)
     tokenizer.save_pretrained(out)
+
+
+def is_adapter(folder: Path) -> bool:
+    return (folder / "adapter_config.json").is_file()
 
 
 def blended(before: Path, after: Path, share: float, out: Path) -> None:

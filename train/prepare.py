@@ -19,6 +19,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -72,13 +73,14 @@ class Wordings:
 
     def __init__(self, path: Path | None = None) -> None:
         source = path or Path(__file__).with_name("wordings.yaml")
-        self._known: Mapping[str, Mapping[str, Sequence[str]]] = yaml.safe_load(source.read_text(encoding="utf-8"))
+        self._known: Mapping[str, Mapping[str, Any]] = yaml.safe_load(source.read_text(encoding="utf-8"))
 
     def __contains__(self, key: str) -> bool:
         return key in self._known
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._known)
+        """Those that rows can be made of: what only data is scored in is nothing to leave an answer alone under."""
+        return (key for key, known in self._known.items() if not known.get("of_data"))
 
     def first(self, key: str) -> Objective:
         """As a corrector is asked with most often."""

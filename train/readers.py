@@ -13,7 +13,7 @@ from corrector.objectives import Objective
 from corrector.templates import Turn
 from train.damage import cleaned
 from train.harm import Refusals, declines, digest, only_declines, refuses, requested, topics_read
-from train.rows import HARMFUL, HARMLESS, Pair, numbered
+from train.rows import HARMFUL, HARMLESS, DataError, Pair, numbered
 
 ASPECTS = ("instruction_following", "honesty", "truthfulness", "helpfulness")
 IMHI_ASPECTS = ("correctness", "informative", "professional")
@@ -26,6 +26,7 @@ _FAMILIES = {
     "alpaca": "Llama", "ultralm": "Llama",
 }  # fmt: skip
 _FREE = ("falcon-40b-instruct", "mpt-30b-chat", "pythia-12b", "starchat")
+_CHOSEN_BY = {"helpful": "helpfulness", "harmless": "harmlessness"}  # folders of HH-RLHF
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 
 
@@ -69,18 +70,20 @@ def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
             source, licence = str(row.get("source")), _licence(row)
             try:
                 turns, own = _turns(row), _own(row)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, AttributeError):
                 skipped.note("context or objectives are not as an audit trail writes them", path, number)
                 continue
             yield Pair(source, licence, turns, weak, strong, scores, own)
 
 
-def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> Iterator[Pair]:
+def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Iterator[Pair]:
     """`chosen` and `rejected` transcripts that differ in their last turn.
 
-    Columns `<objective>_chosen` and `<objective>_rejected`, from a scorer, count instead of the
-    plain preference where they are there.
+    `objective`: what people chose by, which the file does not say; by default as its publisher's folders are named
+    (`helpful-base/train.jsonl.gz`). Columns `<objective>_chosen` and `<objective>_rejected`, from a scorer, count
+    instead of the plain preference where they are there.
     """
+    objective = objective or next((key for name, key in _CHOSEN_BY.items() if name in path.resolve().parent.name), None)
     for number, row in _rows(path, skipped):
         chosen, rejected = _last_turn(row.get("chosen")), _last_turn(row.get("rejected"))
         scores = _scores(row, "_rejected", "_chosen")
@@ -92,8 +95,10 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str = "harmlessness") -> It
             skipped.note("an answer is empty", path, number)
         elif scores is None:
             skipped.note("a score is not a number", path, number)
+        elif not scores and objective is None:
+            skipped.note("nothing says what was chosen by: hh_rlhf:helpfulness=FILE does", path, number)
         else:
-            scores = scores or {objective: (0.0, 1.0)}
+            scores = scores or {str(objective): (0.0, 1.0)}
             yield Pair("hh_rlhf", "MIT", conversation(chosen[0]), rejected[1].strip(), chosen[1].strip(), scores)
 
 
@@ -130,8 +135,11 @@ def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
     and, by objective, `<objective>_a` and `<objective>_b`.
     """
     csv.field_size_limit(1 << 30)  # the module's own limit is less than a post may have
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         for number, row in enumerate(csv.DictReader(file), 2):
+            if any("\udc80" <= letter <= "\udcff" for text in row.values() for letter in str(text)):
+                skipped.note("not UTF-8", path, number)
+                continue
             if "goldens" in row:
                 first, second = row.get("generated_text"), row.get("goldens")
                 scores: dict[str, tuple[float, float]] | None = dict.fromkeys(IMHI_ASPECTS, (0.0, 1.0))
@@ -174,8 +182,10 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
                     skipped.note("the policy has declined itself", path, number)
                 continue
             policy, context, asks = str(row.get("policy")), conversation(query), topic or HARMFUL
+            # Of a request the golden answer is ours; another one is the data's, whose licence the row does not have.
+            licence = _licence(row) if topic else f"{_licence(row)}, and that of {row.get('dataset')}"
             scores = {"harmlessness": (0.0, 1.0)}
-            yield Pair(policy, _licence(row), context, answer.strip(), golden.strip(), scores, asks=asks)
+            yield Pair(policy, licence, context, answer.strip(), golden.strip(), scores, asks=asks)
             continue
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:
@@ -243,6 +253,16 @@ def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) ->
             skipped["a conversation that opens as one that is held out"] += 1
         else:
             yield pair
+
+
+def unseen(pairs: Iterable[Pair], held_out: Iterable[Path], skipped: Skipped) -> Iterator[Pair]:
+    """`apart` from all of these files. Raises `DataError` for one that has no query."""
+    known: set[str] = set()
+    for file in held_out:
+        if not (judged_by := openings(file, skipped)):
+            raise DataError(f"--held-out {file}: no row has a query")
+        known |= judged_by
+    return apart(pairs, known, skipped)
 
 
 READERS: dict[str, Callable[..., Iterator[Pair]]] = {

@@ -19,8 +19,8 @@ COUNTS: Mapping[str, Callable[[str], float]] = {
     "share said before": measure.repeated,
     "share that ends, and does not break off": damage.is_ended,
 }
-# By judge and objective, what people say of the judge; None where nobody has said anything.
-People = Mapping[tuple[str, str], Agreement | None]
+# By judge and objective, what people say of the judge, of each file by itself; none where nobody has said anything.
+People = Mapping[tuple[str, str], Sequence[Agreement]]
 
 
 def markdown(
@@ -127,7 +127,7 @@ def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People
         groups |= _grouped(judged, lambda one: (ALL, outcomes[one.number].condition, one.objective, one.judge))
     for (policy, condition, objective, judge), some in groups.items():
         counted = judges.tally([one.said for one in some], [one.longer for one in some])
-        row = judges.row(objective, judge, counted, people.get((judge, objective)))
+        row = judges.row(objective, judge, counted, people.get((judge, objective), ()))
         lines.append(f"| {policy} | {condition} {row}")
     return "".join(lines)
 
@@ -137,7 +137,7 @@ def plots(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People,
     import matplotlib
 
     matplotlib.use("agg")
-    trusted = [one for one in judged if (told := people.get((one.judge, one.objective))) is None or not told.at_chance]
+    trusted = [one for one in judged if not judges.untrusted(people.get((one.judge, one.objective), ()))]
     made = []
     by_bars = _grouped(trusted, lambda one: (outcomes[one.number].condition, one.objective, one.judge))
     for (condition, objective, judge), some in by_bars.items():

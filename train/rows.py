@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,14 +86,20 @@ def read(path: Path) -> Iterator[Row]:
 
 
 def numbered(path: Path) -> Iterator[tuple[int, Any]]:
-    """The lines of a JSON Lines file, gzip'd or not, with their numbers from 1; None for one that is not JSON."""
+    """The lines of a JSON Lines file, gzip'd or not, with their numbers from 1; None for one that is not JSON.
+
+    Raises `DataError` for a gzip file that has been cut off.
+    """
     with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                try:
-                    yield number, json.loads(line)
-                except ValueError:  # also of what is no UTF-8
-                    yield number, None
+        try:
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    try:
+                        yield number, json.loads(line)
+                    except ValueError:  # also of what is no UTF-8
+                        yield number, None
+        except (EOFError, gzip.BadGzipFile, zlib.error):
+            raise DataError(f"{path}: not a whole gzip file") from None
 
 
 def lines(path: Path) -> Iterator[Any]:

@@ -99,7 +99,7 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
     seen = Counter((row.source, row.licence, row.kind) for row in rows)
     told = {
         "base": base.name if base.is_dir() else str(base),
-        "start": start.name if start is not None else None,
+        **_begun_with(start),
         "settings": asdict(settings),
         "rows": hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
         "data": [
@@ -119,12 +119,27 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
     record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
+def _begun_with(start: Path | None) -> dict[str, Any]:
+    """What is gone on with, by its weights; and the record of the run that it comes from, where there is one."""
+    if start is None:
+        return {"start": None}
+    weights = hashlib.sha256()
+    for file in sorted(start.glob("*.safetensors")):
+        weights.update(file.read_bytes())
+    record = start.parent / "run.json"
+    known = start.parent.joinpath(start.name, "done").exists() and record.is_file()
+    before = json.loads(record.read_text(encoding="utf-8")) if known else None
+    return {"start": f"{start.name} ({weights.hexdigest()[:8]})", "before": before}
+
+
 def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, settings: Settings) -> None:
     import torch
     from datasets import Dataset
     from peft import LoraConfig, PeftModel, get_peft_model
     from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
+
+    from train.order import ByLength
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
@@ -161,7 +176,6 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         bf16=_fast_bf16() if settings.bf16 is None else settings.bf16,
         use_cpu=not torch.cuda.is_available(),
         activation_checkpointing=settings.checkpointing and torch.cuda.is_available(),
-        train_sampling_strategy="group_by_length",
         logging_steps=1,
         save_steps=settings.save_every,
         save_total_limit=2,
@@ -169,9 +183,16 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         data_seed=settings.seed,
         report_to=[],
     )
-    trainer: Any = SFTTrainer(
+    order = ByLength([len(row["input_ids"]) for row in data], settings.batch * settings.accumulate, settings.seed)
+
+    class InOrder(SFTTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            # Packed rows are others than ours, and of one length.
+            return super()._get_train_sampler(train_dataset) if settings.packing else order
+
+    trainer: Any = InOrder(
         model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
-        callbacks=[_callback(log, processes)],
+        callbacks=[_callback(log, processes, order)],
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
     if trainer.state.global_step >= trainer.state.max_steps:
@@ -224,8 +245,8 @@ class Log:
             file.write(json.dumps({**told, "seconds": round(time.monotonic() - self._started, 1)}) + "\n")
 
 
-def _callback(log: Log | None, processes: Any) -> Any:
-    """Writes the log, and saves before it stops when it is told to stop."""
+def _callback(log: Log | None, processes: Any, order: Any) -> Any:
+    """Writes the log, tells the order its epoch, and saves before it stops when it is told to stop."""
     import torch
     from transformers import TrainerCallback
 
@@ -236,6 +257,10 @@ def _callback(log: Log | None, processes: Any) -> Any:
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             self._before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
+
+        def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
+            steps = -(-len(train_dataloader) // args.gradient_accumulation_steps)
+            order.epoch = state.global_step // max(steps, 1)
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             signal.signal(signal.SIGTERM, self._before)

@@ -62,3 +62,10 @@ def test_the_command_writes_the_sheet_and_counts(tmp_path: Path) -> None:
     votes.write_text("1 A\n" if "## A\n\nCorrection" in text else "1 B\n")
     ran = CliRunner().invoke(train, ["blind", str(outcomes), "--policy", "two", "--votes", str(votes)])
     assert "| 1 | 1 | 0 | 0 |" in ran.output
+
+
+def test_what_is_no_outcome_of_an_answer_is_told(tmp_path: Path) -> None:
+    (tmp_path / "mending.jsonl").write_text('{"kind": "insult", "draft": "d"}\n')
+    ran = CliRunner().invoke(train, ["blind", str(tmp_path / "mending.jsonl"), "--sheet", str(tmp_path / "sheet.md")])
+    assert ran.exit_code == 1
+    assert "no outcomes of `train evaluate` on policies' answers" in ran.output

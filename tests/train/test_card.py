@@ -58,6 +58,20 @@ def test_a_card_warns_of_licences_that_carry_terms(adapter: Path) -> None:
     assert "**Rows with terms of their own, which bind who uses this model: OpenAI terms.**" in card("e", adapter, [])
 
 
+def test_a_card_tells_what_the_adapter_saw_that_it_went_on_from(adapter: Path) -> None:
+    run = adapter.parent / "run.json"
+    told = json.loads(run.read_text())
+    before = {**told, "data": [{**ROW, "source": "theirs", "licence": "OpenAI terms"}]}
+    run.write_text(json.dumps({**told, "start": "3-better (1a2b3c4d)", "before": before}))
+    said = card("e", adapter, [])
+    assert "Before that, as 3-better (1a2b3c4d):" in said
+    assert "| theirs | OpenAI terms | better | 12 |" in said
+    assert "which bind who uses this model: OpenAI terms" in said
+    assert yaml.safe_load(said.split("---")[1])["datasets"] == ["own", "theirs"]
+    run.write_text(json.dumps({**told, "start": "editor-1a2b3c4d (5e6f7a8b)", "before": None}))
+    assert "it was editor-1a2b3c4d (5e6f7a8b): what that saw is not on record here" in card("e", adapter, [])
+
+
 def test_what_is_not_on_record_is_said_to_be_so(tmp_path: Path) -> None:
     (tmp_path / "adapter").mkdir()
     told = card("editor", tmp_path / "adapter", [])

@@ -10,12 +10,13 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner
 
+from corrector.objectives import Objective
 from tests.conftest import Handler, Service, chat_reply, correcting
 from tests.train.test_readers import jsonl
 from train import answers, evaluate, report
 from train.cli import train
 from train.evaluate import Judged, Outcome
-from train.judges import Agreement
+from train.judges import Agreement, Labelled, Question
 from train.progress import in_order, results
 from train.readers import Skipped
 from train.rows import DataError
@@ -176,12 +177,41 @@ def test_a_judge_at_chance_decides_nothing() -> None:
     outcomes = [outcome("one", n / 10) for n in range(10)]
     some = [judged(n, 1) for n in range(10)]
     chance = Agreement("measure", "length", "", 40, 0, 0.5, (0.4, 0.6))
-    told = report.markdown("T", outcomes, some, {("measure", "length"): chance}, [])
+    told = report.markdown("T", outcomes, some, {("measure", "length"): [chance]}, [])
     assert "| one | usual | length | measure | | | | at chance |" in told
     trusted = Agreement("measure", "length", "", 40, 0, 0.8, (0.7, 0.9))
-    told = report.markdown("T", outcomes, some, {("measure", "length"): trusted}, [])
+    told = report.markdown("T", outcomes, some, {("measure", "length"): [trusted]}, [])
     assert "| one | usual | length | measure | 10 | 0 | 0 | 1.00" in told
     assert "0.80 (0.70 to 0.90), n = 40" in told
+
+
+async def test_what_was_said_of_peoples_questions_is_kept_too(tmp_path: Path) -> None:
+    class First:
+        """Always for the first one."""
+
+        name, asked = "first", 0
+
+        def decides(self, objective: str) -> bool:
+            return True
+
+        async def compare(self, question: Question) -> int:
+            self.asked += 1
+            return -1
+
+        def remarks(self) -> str:
+            return ""
+
+        async def aclose(self) -> None:
+            return None
+
+    aim = Objective(key="length", name="Length", description="The response should be concise")
+    labelled = [Labelled(Question((), "a", f"b{n}", aim), -1 if n < 24 else 1, "s") for n in range(30)]
+    asked, judge = {"one": labelled, "two": labelled[10:]}, First()
+    for _ in range(2):
+        told = await evaluate.agreement(asked, [judge], tmp_path / "people.jsonl", 4)
+        one, two = told["first", "length"]
+        assert (one.source, one.n, one.right, two.source, two.n, two.right) == ("one", 30, 0.8, "two", 20, 0.7)
+    assert judge.asked == 50, "what has been said is not asked again"
 
 
 def test_how_much_was_edited() -> None:

@@ -4,6 +4,7 @@ import json
 import math
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -343,11 +344,14 @@ class TestTally:
         counted = tally([1, 1, 1, -1], [0] * 4)
         good = Agreement("j", "helpfulness", "", 100, 0, 0.7, (0.6, 0.8))
         poor = Agreement("j", "helpfulness", "", 100, 0, 0.52, (0.42, 0.62))
-        assert "0.75" in judges.row("helpfulness", "j", counted, good)
-        assert "0.70 (0.60 to 0.80), n = 100" in judges.row("helpfulness", "j", counted, good)
-        assert "0.75" not in judges.row("helpfulness", "j", counted, poor)
-        assert "at chance" in judges.row("helpfulness", "j", counted, poor)
-        assert "no people's data" in judges.row("repetition", "j", counted, None)
+        assert "0.75" in judges.row("helpfulness", "j", counted, [good])
+        assert "0.70 (0.60 to 0.80), n = 100" in judges.row("helpfulness", "j", counted, [good])
+        assert "0.75" not in judges.row("helpfulness", "j", counted, [poor])
+        assert "at chance" in judges.row("helpfulness", "j", counted, [poor])
+        assert "no people's data" in judges.row("repetition", "j", counted, [])
+        of_two = judges.row("helpfulness", "j", counted, [replace(good, source="a"), replace(poor, source="b")])
+        assert "0.75" in of_two
+        assert "a: agrees: 0.70 (0.60 to 0.80), n = 100; b: at chance: 0.52" in of_two, "each by itself"
 
 
 class TestCommand:

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from corrector.templates import Turn
 from tests.train.test_prepare import GOOD
 from train import readers
+from train.cli import train
 from train.harm import digest, refuses
 from train.prepare import Mix, Wordings, compose
 from train.readers import Skipped
@@ -59,12 +61,22 @@ def test_normalised_pairs(tmp_path: Path) -> None:
     assert skipped == {"weak, strong or better is missing": 1, "an answer is empty": 1, "no objective is named": 1}
 
 
+def test_objectives_that_no_trail_has_written_are_counted(tmp_path: Path) -> None:
+    row = {"source": "s", "query": "Tea?", "weak": "a", "strong": "b", "better": ["helpfulness"]}
+    skipped = Skipped()
+    path = jsonl(tmp_path / "p.jsonl", [{**row, "objectives": ["helpfulness"]}, {**row, "context": [1]}])
+    assert list(readers.normalised(path, skipped)) == []
+    assert skipped == {"context or objectives are not as an audit trail writes them": 2}
+
+
 def test_hh_rlhf_as_published(tmp_path: Path) -> None:
     row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
     scored = {**row, "harmlessness_chosen": 0.2, "harmlessness_rejected": 0.7, "humour_chosen": 1, "humour_rejected": 0}
     other = {**row, "rejected": "\n\nHuman: Else?\n\nAssistant: No."}
+    (tmp_path / "harmless-base").mkdir()
     path = jsonl(
-        tmp_path / "hh.jsonl", [row, scored, other, {"chosen": "x"}, {**row, "chosen": f"\n\n{TALK}\n\nAssistant:"}]
+        tmp_path / "harmless-base" / "train.jsonl",
+        [row, scored, other, {"chosen": "x"}, {**row, "chosen": f"\n\n{TALK}\n\nAssistant:"}],
     )
     skipped = Skipped()
     first, second = readers.hh_rlhf(path, skipped)
@@ -107,6 +119,43 @@ def test_answers_of_models_with_terms_of_their_own_say_so(tmp_path: Path) -> Non
     assert licences[:3] == ["MIT, Llama terms, OpenAI terms", "MIT, OpenAI terms", "MIT, OpenAI terms, unknown terms"]
     assert licences[-1] == "MIT, unknown terms"
     assert skipped == {"no instruction": 1}
+
+
+def test_what_hh_rlhf_was_chosen_by_is_never_guessed(tmp_path: Path) -> None:
+    row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
+    path = jsonl(tmp_path / "train.jsonl", [row])
+    skipped = Skipped()
+    assert list(readers.hh_rlhf(path, skipped)) == []
+    assert list(skipped) == ["nothing says what was chosen by: hh_rlhf:helpfulness=FILE does"]
+    (tmp_path / "helpful-base").mkdir()
+    of_folder = jsonl(tmp_path / "helpful-base" / "train.jsonl", [row])
+    for source in (f"hh_rlhf:helpfulness={path}", f"hh_rlhf={of_folder}"):
+        ran = CliRunner().invoke(train, ["prepare", source, "--out", str(tmp_path / "rows.jsonl")])
+        assert "1 rows in" in ran.output
+        [made] = read(tmp_path / "rows.jsonl")
+        assert [aim.key for aim in made.objectives] == ["helpfulness"]
+    ran = CliRunner().invoke(train, ["prepare", f"pairs:helpfulness={path}", "--out", str(tmp_path / "rows.jsonl")])
+    assert ran.exit_code == 2
+
+
+def test_every_objective_of_the_papers_data_becomes_rows(tmp_path: Path) -> None:
+    wins = dict.fromkeys((*readers.ASPECTS, *readers.IMHI_ASPECTS, "harmlessness", "humour"), (0.0, 1.0))
+    for objective, scores in wins.items():
+        skipped = Skipped()
+        pair = Pair("s", "MIT", (Turn("user", "Tea?"),), "No.", "Boil it.", {objective: scores})
+        rows, _ = compose([pair], Mix({"*": 9}), Wordings(), 1, skipped)
+        assert [aim.key for row in rows for aim in row.objectives] == [objective], skipped
+    assert not set(readers.IMHI_ASPECTS) & set(Wordings()), "nothing is made to be left alone under these"
+
+
+def test_a_table_that_a_spreadsheet_has_written(tmp_path: Path) -> None:
+    """With a byte order mark, and a byte that is no UTF-8."""
+    head = "query,answer_a,answer_b,correctness_a,correctness_b".encode("utf-8-sig")
+    (tmp_path / "imhi.csv").write_bytes(head + b"\r\nTea?,x,y,0,1\r\nTea?,caf\xe9,y,0,1\r\n")
+    skipped = Skipped()
+    [one] = readers.imhi(tmp_path / "imhi.csv", skipped)
+    assert one.context == (Turn("user", "Tea?"),)
+    assert skipped.where == {"not UTF-8": ["imhi.csv:3"]}
 
 
 def test_imhi_as_a_table(tmp_path: Path) -> None:
@@ -209,6 +258,13 @@ def test_a_line_that_is_not_json_is_counted_and_named(tmp_path: Path, reader: st
     assert list(readers.READERS[reader](tmp_path / "p.jsonl", skipped)) == []
     assert skipped == {"not a JSON object": 2}
     assert skipped.where == {"not a JSON object": ["p.jsonl:1", "p.jsonl:2"]}
+
+
+def test_a_file_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress(b'{"policy": "a"}\n' * 999)
+    (tmp_path / "p.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"p\.jsonl\.gz: not a whole gzip file"):
+        list(readers.answers(tmp_path / "p.jsonl.gz", Skipped()))
 
 
 def test_a_line_that_is_no_utf_8_is_counted_and_named(tmp_path: Path) -> None:

@@ -143,27 +143,45 @@ def test_a_finished_run_is_not_done_again(trained: Path, unpacked: Path, rows: P
     assert len(log(trained)) == before
 
 
-def test_a_stopped_run_goes_on_to_the_same_weights(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+def weights(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
+    return {name: tensor.tolist() for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+
+
+def stopped(base: Path, rows: Path, out: Path, settings: dict[str, Any], after: int) -> None:
+    """A run of its own process, told to stop when it has done so many steps of its last stage."""
     command = (
         "from pathlib import Path\nfrom train.sft import *\n"
-        f"run(Path({str(unpacked)!r}), Path({str(rows)!r}), Path({str(tmp_path)!r}), Settings(**{FEW!r}))"
+        f"run(Path({str(base)!r}), Path({str(rows)!r}), Path({str(out)!r}), Settings(**{settings!r}))"
     )
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", command], stderr=subprocess.PIPE) as process:
-        told = tmp_path / "3-better" / "log.jsonl"
-        while process.poll() is None and not (told.exists() and '"step": 2' in told.read_text()):
+        while process.poll() is None and not any(
+            f'"step": {after},' in told.read_text() for told in out.glob("*-better/log.jsonl")
+        ):
             time.sleep(0.05)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate()
     assert b"goes on from there" in said
-    assert not (tmp_path / "3-better" / "done").exists()
+    assert not list(out.glob("*-better/done"))
+
+
+def test_a_stopped_run_goes_on_to_the_same_weights(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    stopped(unpacked, rows, tmp_path, FEW, after=2)
     again = run(unpacked, rows, tmp_path, Settings(**FEW))
     steps = [line["step"] for line in log(again) if "loss" in line]
     assert steps == [1, 2, 3, 4], "no step is lost, and none is done twice"
-    whole, resumed = (load_file(folder / "adapter_model.safetensors") for folder in (trained, again))
-    for name, tensor in whole.items():
-        assert tensor.equal(resumed[name]), name
+    assert weights(again) == weights(trained)
+
+
+def test_also_where_it_was_stopped_in_a_later_epoch(unpacked: Path, tmp_path: Path) -> None:
+    """Whose rows come in another order than those of the first."""
+    twelve = tmp_path / "rows.jsonl"
+    write(twelve, [row for row in ROWS if row.kind == "better"])
+    settings = {**FEW, "max_steps": -1, "epochs": 2.0, "stages": ("better",), "batch": 4}
+    whole = run(unpacked, twelve, tmp_path / "whole", Settings(**settings))
+    stopped(unpacked, twelve, tmp_path / "stopped", settings, after=4)
+    assert weights(run(unpacked, twelve, tmp_path / "stopped", Settings(**settings))) == weights(whole)
 
 
 async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:

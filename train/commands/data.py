@@ -58,22 +58,23 @@ def prepare(
     seed: int,
     **given: Any,
 ) -> None:
-    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read."""
+    """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read.
+
+    hh_rlhf:helpfulness=FILE says what was chosen by, where the folder's name does not (helpful-base, harmless-base).
+    """
     from train.prepare import Mix, Wordings, compose
-    from train.readers import READERS, Skipped, apart, openings
+    from train.readers import READERS, Skipped, unseen
     from train.rows import Pair, write
 
     skipped = Skipped()
     pairs: list[Pair] = []
     for source in sources:
         kind, _, path = source.partition("=")
-        if kind not in READERS or not Path(path).is_file():
+        kind, _, objective = kind.partition(":")
+        if kind not in READERS or not Path(path).is_file() or (objective and kind != "hh_rlhf"):
             raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
-        pairs += READERS[kind](Path(path), skipped)
-    for file in held_out:
-        if not (judged_by := openings(file, skipped)):
-            raise click.UsageError(f"--held-out {file}: no row has a query")
-        pairs = list(apart(pairs, judged_by, skipped))
+        pairs += READERS[kind](Path(path), skipped, *([objective] if objective else []))
+    pairs = list(unseen(pairs, held_out, skipped))
     if scorers:
         pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), known_aims(objectives)))
     per_source = {}
@@ -94,6 +95,8 @@ def prepare(
     for short in report.short:
         click.echo(f"less than was asked for: {short}", err=True)
     click.echo(f"{len(rows)} rows in {out}; {sum(skipped.values())} not used, see {out.with_suffix('.md')}")
+    if not rows and skipped:
+        click.echo(f"most of all: {skipped.most_common(1)[0][0]}", err=True)
 
 
 async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> list[Any]:

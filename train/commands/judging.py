@@ -145,13 +145,10 @@ async def _judged(
         raise click.UsageError(
             "FILEs want policies' answers (`policy`, `query`, `answer`); for pairs there is --mending"
         )
-    trusted = {}
-    asked = [one for file in people for one in judges.labelled(file, aims, skipped, seed)]
+    settings_of_judges = [_digest_of(reward), llm_url]
+    asked = {name: list(judges.labelled(file, aims, skipped, seed)) for name, file in _named(people).items()}
     _not_used(skipped)
-    for judge in built:
-        for told in await judges.agreement(judge, asked, in_flight, seed):
-            if not told.source:
-                trusted[judge.name, told.objective] = told
+    trusted = await real.agreement(asked, built, out / "people.jsonl", in_flight, settings_of_judges, seed)
     with Progress() as bar:
         shown = bar.add_task("correcting", total=len(answered) * len(groups))
         async with running("c", spec, say) as corrector:
@@ -162,7 +159,7 @@ async def _judged(
         asking = bar.add_task("judging", total=None)
         judged = await real.judge(
             outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking),
-            [_digest_of(reward), llm_url],
+            settings_of_judges,
         )  # fmt: skip
     for judge in built:
         await judge.aclose()
@@ -189,6 +186,9 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 @click.argument("kind", type=click.Choice(["llm", "measure", "reward"]))
 @click.option("--on", "files", type=FILE, multiple=True, required=True, help="What people said: judge_eval or pairs.")
 @click.option("--fit", type=FILE, help="reward: train on these pairs first.")
+@click.option(
+    "--held-out", multiple=True, type=FILE, help="reward: data to judge by; --fit leaves out what opens as it does."
+)
 @click.option("--save", type=PATH, help="reward: keep what was fitted.")
 @click.option("--load", "path", type=FILE, help="reward: one that was fitted before.")
 @click.option("--base-url", help="llm: of an OpenAI-compatible service. Without, the model runs on an engine of ours.")
@@ -201,10 +201,18 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 )
 @click.option("--in-flight", default=16, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | None, seed: int, **given: Any) -> None:
+def judge(
+    kind: str,
+    files: tuple[Path, ...],
+    fit: Path | None,
+    held_out: tuple[Path, ...],
+    save: Path | None,
+    seed: int,
+    **given: Any,
+) -> None:
     """How far a judge of this KIND agrees with people, by file and objective."""
     from train import controls, judges
-    from train.readers import Skipped, normalised
+    from train.readers import Skipped, normalised, unseen
 
     limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
     pairs = given.pop("controls")
@@ -214,19 +222,17 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
     if fit is not None and kind == "reward":
         from train.judges import reward
 
-        built = reward.fit(normalised(fit, skipped), seed)
+        built = reward.fit(unseen(normalised(fit, skipped), held_out, skipped), seed)
         if save is not None:
             built.save(save)
     else:
-        if fit is not None or save is not None:
-            raise click.UsageError("--fit and --save are for the kind reward, together")
+        if fit is not None or save is not None or held_out:
+            raise click.UsageError("--fit, --held-out and --save are for the kind reward, together")
         built = None if ours else judge_of(kind, **given)
-    known, names = known_aims(objectives), [file.name for file in files]
+    known = known_aims(objectives)
     asked = {
-        file.name if names.count(file.name) == 1 else str(file): judges.sample(
-            judges.labelled(file, known, skipped, seed), limit, seed
-        )
-        for file in files
+        name: judges.sample(judges.labelled(file, known, skipped, seed), limit, seed)
+        for name, file in _named(files).items()
     }
 
     async def report() -> str:
@@ -239,6 +245,12 @@ def judge(kind: str, files: tuple[Path, ...], fit: Path | None, save: Path | Non
 
     click.echo(asyncio.run(report()))
     _not_used(skipped)
+
+
+def _named(files: tuple[Path, ...]) -> dict[str, Path]:
+    """By their names, where these tell them apart."""
+    names = [file.name for file in files]
+    return {file.name if names.count(file.name) == 1 else str(file): file for file in files}
 
 
 def _not_used(skipped: Any) -> None:
@@ -278,7 +290,10 @@ def blind(
     from train.progress import results
     from train.rows import DataError
 
-    some = [Outcome(**row) for row in results(outcomes)]
+    try:
+        some = [Outcome(**row) for row in results(outcomes)]
+    except TypeError:
+        raise DataError(f"{outcomes}: no outcomes of `train evaluate` on policies' answers") from None
     some = [one for one in some if not policies or one.policy in policies]
     shown = pairs.drawn(some, count, seed)
     if sheet is not None and votes is not None:

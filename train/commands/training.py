@@ -115,6 +115,11 @@ def export(
         raise click.UsageError("say where to: --gguf FILE, --merged FOLDER, or both")
     if share is not None and blend is None:
         raise click.UsageError("--share goes with --blend")
+    whole = not exports.is_adapter(adapter)
+    if whole and not (adapter / "config.json").is_file():
+        raise click.UsageError(f"{adapter} holds neither an adapter nor a model; a run's are in its 3-better")
+    if whole and (gguf is not None or blend is not None):
+        raise click.UsageError(f"{adapter} is a whole model, and no adapter: there is --merged for it")
     folder = base(model, work)
     if blend is not None:
         share = 0.5 if share is None else share
@@ -126,7 +131,10 @@ def export(
         adapter = between
     if gguf is not None:
         gguf.parent.mkdir(parents=True, exist_ok=True)
-        exports.gguf_lora(folder, adapter, gguf)
+        try:
+            exports.gguf_lora(folder, adapter, gguf)
+        except ValueError as error:
+            raise click.UsageError(f"--gguf: {error}") from None
         gguf.with_suffix(".md").write_text(card(gguf.stem, adapter, reports), encoding="utf-8")
         click.echo(f"{gguf}: {gguf.stat().st_size / 1e6:.1f} MB, its card: {gguf.with_suffix('.md')}")
     if merged is not None:

@@ -143,7 +143,7 @@ def sample(asked: Iterable[Labelled], limit: int | None, seed: int = 1) -> list[
 class Agreement:
     """`right`: share of the questions in which judge and people say the same; a judge's tie counts one half.
 
-    `interval`: 95%. `source` is empty where all sources are together.
+    `interval`: 95%. `source`: of what data; empty where all sources are together.
     """
 
     judge: str
@@ -181,9 +181,13 @@ async def agreement(
 ) -> list[Agreement]:
     """Of each objective that the judge decides: all sources together, then each where there are several."""
     some = [one for one in asked if judge.decides(one.question.objective.key)]
-    said = await compare_all(judge, [one.question for one in some], in_flight, progress)
+    return agreed(judge.name, some, await compare_all(judge, [one.question for one in some], in_flight, progress), seed)
+
+
+def agreed(judge: str, asked: Sequence[Labelled], said: Sequence[int | None], seed: int = 1) -> list[Agreement]:
+    """The same of what a judge has said to these questions."""
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one, answer in zip(some, said, strict=True):
+    for one, answer in zip(asked, said, strict=True):
         scores[one.question.objective.key][one.source].append((1 + (answer or 0) * one.better) / 2)
     told = []
     for objective, by_source in scores.items():
@@ -191,7 +195,7 @@ async def agreement(
         groups |= by_source if len(by_source) > 1 else {}
         for source, listed in groups.items():
             right, interval = sum(listed) / len(listed), bootstrap(listed, seed)
-            told.append(Agreement(judge.name, objective, source, len(listed), listed.count(0.5), right, interval))
+            told.append(Agreement(judge, objective, source, len(listed), listed.count(0.5), right, interval))
     return told
 
 
@@ -251,11 +255,18 @@ HEADING = (
 )
 
 
-def row(objective: str, judge: str, counted: Tally, people: Agreement | None) -> str:
-    """A win rate beside its judge's agreement with people; a judge at chance decides nothing, and no rate stands."""
-    if people is not None and people.at_chance:
-        return f"| {objective} | {judge} | | | | {people.verdict} | {people.verdict} | {people} |\n"
-    (low, high), told = counted.interval, people or "no people's data"
+def untrusted(people: Sequence[Agreement]) -> bool:
+    """Nobody has found it better than a coin, on any of the data that people have said something of."""
+    return bool(people) and all(one.at_chance for one in people)
+
+
+def row(objective: str, judge: str, counted: Tally, people: Sequence[Agreement]) -> str:
+    """A win rate beside its judge's agreement with people, each file's by itself; a judge at chance decides nothing."""
+    told = "; ".join(f"{one.source}: {one}" if one.source else str(one) for one in people) or "no people's data"
+    if untrusted(people):
+        verdict = ", ".join(dict.fromkeys(one.verdict for one in people))
+        return f"| {objective} | {judge} | | | | {verdict} | {verdict} | {told} |\n"
+    low, high = counted.interval
     return (
         f"| {objective} | {judge} | {counted.win} | {counted.tie} | {counted.lose} "
         f"| {counted.rate:.2f} ({low:.2f} to {high:.2f}) | {counted.controlled:.2f} | {told} |\n"

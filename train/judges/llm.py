@@ -65,8 +65,8 @@ class LlmJudge:
 
     def remarks(self) -> str:
         return (
-            f"Of {self.asked} answers of {self.name} {self.unreadable} were none of 1, 2 and 0; {self.swayed} pairs "
-            "were decided by the place in which an answer stood: ties all."
+            f"Of {self.asked} answers of {self.name} since the command was started last {self.unreadable} were none of "
+            f"1, 2 and 0; {self.swayed} pairs were decided by the place in which an answer stood: ties all."
         )
 
     async def aclose(self) -> None:

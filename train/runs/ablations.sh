@@ -12,7 +12,8 @@ mkdir -p "$out"
 $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.jsonl" --scorer measure \
   --take "iterater_human_sent=$((20 * part))" --take "paradetox=$((20 * part))" --take "oasst_qlora=$((10 * part))" --take '*=0' \
   --made $((60 * part)) --identical $((20 * part)) --refused $((10 * part)) \
-  --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300
+  --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300 \
+  --held-out "$data/pairs/eval.jsonl.gz"
 variant() {
   name=$1; shift
   $metaaligner train sft "$out/rows.jsonl" --out "$out/$name" --work "$base" --template chat \

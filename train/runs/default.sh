@@ -57,5 +57,6 @@ $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" ${F
 $metaaligner train export "$out/run/3-better" --work "$out/base" --gguf "$out/adapter.gguf"
 [ -z "${NO_RESULTS:-}" ] || exit 0
 $metaaligner train judge reward --fit "$data/pairs/train.jsonl.gz" --save "$out/reward.npz" \
+  --held-out "$data/pairs/eval.jsonl.gz" --held-out "$data/judge_eval/hhh_alignment.jsonl.gz" \
   --on "$data/pairs/eval.jsonl.gz" --on "$data/judge_eval/hhh_alignment.jsonl.gz"
-ADAPTER=$out/adapter.gguf train/runs/results.sh "$data" "$out"
+ADAPTER=$out/adapter.gguf DOCS=${DOCS:-$out/docs} train/runs/results.sh "$data" "$out"

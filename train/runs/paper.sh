@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The paper's recipe (arXiv 2403.17141): every weight, 2 epochs, learning rate 1e-5, 512 rows a step, cosine, warm-up 5%.
 # Usage: train/runs/paper.sh FORMAT=FILE MODEL [OUT]
-#   FORMAT=FILE   hh_rlhf=train.jsonl.gz, ultrafeedback=ultrafeedback.jsonl, imhi=imhi.csv or pairs=train.jsonl.gz
+#   FORMAT=FILE   hh_rlhf=helpful-base/train.jsonl.gz, ultrafeedback=ultrafeedback.jsonl, imhi=imhi.csv or
+#                 pairs=train.jsonl.gz
 #   MODEL         TinyLlama/TinyLlama-1.1B-Chat-v1.0, meta-llama/Llama-2-7b-chat-hf or meta-llama/Llama-2-13b-chat-hf
 # GPUS=4 BATCH=8  rows a GPU and pass; what does not fit into 512 is left out. CONFIG: accelerate's, for another layout.
 # DRY_RUN=1 says what it would take, and trains nothing: memory, steps, tokens, hours.

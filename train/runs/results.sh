@@ -28,9 +28,10 @@ $metaaligner train answers train/requests-eval.yaml --out "$out/requested-eval.j
 $metaaligner train evaluate "$out/requested-eval.jsonl" --each 1000 --out "$out/requested" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
 conditions=(--condition usual=harmlessness,helpfulness)
-for objective in ${ALONE:-readability length repetition specificity factuality fairness}; do
+for objective in ${ALONE:-harmlessness helpfulness readability length repetition specificity factuality fairness}; do
   conditions+=(--condition "$objective=$objective")
 done
+conditions+=(--condition all=harmlessness,helpfulness,readability,length,repetition,specificity,factuality,fairness)
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
@@ -38,8 +39,10 @@ $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases
 $metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
 CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
 
-# One page of all of it, with the machine named.
-docs=${DOCS:-docs}
+# One page of all of it, with the machine named. What has been read of the adapter that ships, and what that cost to
+# train, is not so of another one.
+docs=${DOCS:-docs} shipped=corrector/adapters/smollm2-135m-editor.gguf
+of_the_shipped() { if [ "$ADAPTER" = smollm2-135m-editor ] || cmp -s "$ADAPTER" "$shipped"; then cat "$@"; fi; }
 mkdir -p "$docs"
 cp "$out"/evaluation/*.png "$docs"
 cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
@@ -49,7 +52,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Run with \`OWN=$own EACH=$each CASES=$cases"
-  echo "ALONE='${ALONE:-all six}' ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
+  echo "ALONE='${ALONE:-all eight}' ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
   echo
   echo "## How far the judges are to be trusted"
   echo
@@ -57,7 +60,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   cat "$out/judges.md"
   echo
-  cat train/runs/results-read.md
+  of_the_shipped train/runs/results-read.md
   echo
   echo "## The embedded policy's own answers"
   echo
@@ -100,7 +103,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   cat "$out/asked/report.md"
   echo
-  cat train/runs/results-asked.md
+  of_the_shipped train/runs/results-asked.md
   echo
   echo "## Are the warm-up and the equal stage worth it?"
   echo
@@ -109,5 +112,5 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   cat "$out/ablations/ablations.md"
   echo
-  cat train/runs/results-cost.md
+  of_the_shipped train/runs/results-cost.md
 } > "$docs/results.md"
