@@ -121,7 +121,7 @@ def tightened(text: str) -> str | None:
     said = _EXAMPLES.sub("", _ASIDE.sub("", _MORE_OF_AN_ITEM.sub(r"\1", said)))
     said = _LEADS.sub(lambda match: match[1].upper() if match[0][0].isupper() else match[1], said)
     said = _EMPTY.sub(lambda match: (f"{_article(match[2])} " if match[1] else "") + match[2], said)
-    said = _swapped(said, _SHORTER)
+    said, _ = _swapped(said, _SHORTER)
     return said if 20 < len(said) <= 0.96 * len(text) else None
 
 
@@ -151,12 +151,11 @@ def plainer(text: str) -> str | None:
     """Long sentences cut where a clause ends, and everyday words in place of long ones: a cut, or three of these."""
     if _STRUCTURED.search(text):
         return None
-    said = _swapped(text.strip(), _PLAINER)
+    said, swaps = _swapped(text.strip(), _PLAINER)
     for border, cut in (_BORDER, _next), (_WHICH, _this), (_MAKING, _makes):
         said = border.sub(partial(_cut, cut), said)
     said = _HOWEVER.sub(lambda match: f"{'. ' if match[0][0] == ';' else ''}But {match[1]}", said)
-    changed = sum(a != b for a, b in zip(said.split(), text.split(), strict=False))
-    return said if said.count(". ") > text.count(". ") or changed >= _SWAPS else None
+    return said if swaps >= _SWAPS or said.count(". ") > text.count(". ") else None
 
 
 def _cut(cut: Callable[[re.Match[str]], str], border: re.Match[str]) -> str:
@@ -178,8 +177,8 @@ def _makes(border: re.Match[str]) -> str:
     return f". This {_DOING[border[1]]}"
 
 
-def _swapped(text: str, words: Mapping[str, str]) -> str:
-    """Whole words for others, with their capital and their article."""
+def _swapped(text: str, words: Mapping[str, str]) -> tuple[str, int]:
+    """Whole words for others, with their capital and their article; and how many."""
 
     def other(match: re.Match[str]) -> str:
         new = words[match[2].lower()]
@@ -188,7 +187,7 @@ def _swapped(text: str, words: Mapping[str, str]) -> str:
         return f"{match[1][0]}{_article(new)[1:]} {new}" if match[1] else new
 
     known = "|".join(sorted(map(re.escape, words), key=len, reverse=True))
-    return re.sub(rf"(?<![-\w])(?:(an?) )?({known})\b(?![-'’])", other, text, flags=re.IGNORECASE)
+    return re.subn(rf"(?<![-\w])(?:(an?) )?({known})\b(?![-'’])", other, text, flags=re.IGNORECASE)
 
 
 def _article(word: str) -> str:

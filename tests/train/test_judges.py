@@ -381,6 +381,16 @@ class TestCommand:
         drawn = self.ran("reward", "--load", model, "--on", people, "--limit", "7").splitlines()[2:]
         assert sum(int(row.split("|")[4]) for row in drawn if row) == 7
 
+    def test_it_is_fitted_without_what_it_is_judged_by(self, tmp_path: Path) -> None:
+        people, save = str(self.people(tmp_path / "p.jsonl")), str(tmp_path / "reward.npz")
+        done = CliRunner().invoke(
+            train, ["judge", "reward", "--fit", people, "--held-out", people, "--save", save, "--on", people]
+        )
+        assert done.exit_code == 1
+        assert "no ten pairs are about any of" in done.output
+        done = CliRunner().invoke(train, ["judge", "measure", "--held-out", people, "--on", people])
+        assert done.exit_code == 2
+
     def test_a_measure_says_where_people_said_nothing(self, tmp_path: Path) -> None:
         people = self.people(tmp_path / "p.jsonl")
         assert "no people's data for measure" in self.ran("measure", "--on", str(people))

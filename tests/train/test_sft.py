@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from bench.processes import free_port
 from corrector.engines import socket_path
@@ -22,6 +23,7 @@ from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from corrector.templates import Turn
 from tests.gateway.test_cli import METAALIGNER
+from train.cli import train
 from train.encode import encode, prompt_ids
 from train.model import base, load
 from train.rows import DataError, Row, write
@@ -182,6 +184,23 @@ def test_also_where_it_was_stopped_in_a_later_epoch(unpacked: Path, tmp_path: Pa
     whole = run(unpacked, twelve, tmp_path / "whole", Settings(**settings))
     stopped(unpacked, twelve, tmp_path / "stopped", settings, after=4)
     assert weights(run(unpacked, twelve, tmp_path / "stopped", Settings(**settings))) == weights(whole)
+
+
+def test_a_run_of_every_weight_is_exported_whole(unpacked: Path, rows: Path, tmp_path: Path) -> None:
+    settings = Settings(**{**FEW, "rank": 0, "max_steps": 1, "stages": ("better",), "learning_rate": 1e-5})
+    trained = run(unpacked, rows, tmp_path / "run", settings)
+    command = ["export", str(trained), "--model", str(unpacked), "--work", str(tmp_path)]
+    ran = CliRunner().invoke(train, [*command, "--merged", str(tmp_path / "whole")], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    whole, tokenizer = load(tmp_path / "whole")
+    (ours, theirs) = (dict(model.named_parameters()) for model in (whole, load(trained)[0]))
+    assert all(weight.equal(theirs[name]) for name, weight in ours.items())
+    assert tokenizer.eos_token == "<|im_end|>"
+    assert "| rank | 0 |" in (tmp_path / "whole" / "README.md").read_text()
+    ran = CliRunner().invoke(train, [*command, "--gguf", str(tmp_path / "a.gguf")])
+    assert "is a whole model, and no adapter" in ran.output
+    ran = CliRunner().invoke(train, ["export", str(tmp_path), *command[2:], "--merged", str(tmp_path / "no")])
+    assert "holds neither an adapter nor a model" in ran.output
 
 
 async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:

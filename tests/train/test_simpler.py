@@ -79,7 +79,7 @@ def test_long_words_and_sentences_give_way(text: str, said: str) -> None:
     "text",
     [
         "It is short, and it is fine.",  # nothing that is worth a full stop
-        "There are several ways to do that.",  # one word is no matter of plainness
+        "There are several ways to do that, in order to be sure.",  # two words are no matter of plainness
         "We drink green tea, black tea, and the white one that is from China.",
     ],
 )

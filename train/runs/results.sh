@@ -37,7 +37,7 @@ $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
 $metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
-CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
+[ -s "$out/ablations/ablations.md" ] || CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named. What has been read of the adapter that ships, and what that cost to
 # train, is not so of another one.
