@@ -28,7 +28,7 @@ $metaaligner train answers train/requests-eval.yaml --out "$out/requested-eval.j
 $metaaligner train evaluate "$out/requested-eval.jsonl" --each 1000 --out "$out/requested" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
 conditions=(--condition usual=harmlessness,helpfulness)
-for objective in ${ALONE:-harmlessness helpfulness readability length repetition specificity factuality fairness}; do
+for objective in ${ALONE:-readability length repetition specificity factuality fairness harmlessness helpfulness}; do
   conditions+=(--condition "$objective=$objective")
 done
 conditions+=(--condition all=harmlessness,helpfulness,readability,length,repetition,specificity,factuality,fairness)
