@@ -48,7 +48,7 @@ def growing(draft: str, correction: str, options: GateOptions, slack: int = SLAC
     if len(correction) > len(draft) * options.max_ratio + slack:
         return "too_long"
     # A loop that the draft has too may be copied; what goes on beyond it is the corrector's own.
-    if loops(correction) and (len(correction) > len(draft) + slack or not loops(draft)):
+    if loops(correction) and (len(correction) > len(draft) + slack or not _has_loop_of(draft, correction)):
         return "looping"
     return None
 
@@ -74,6 +74,17 @@ def whole(
 
 def loops(text: str) -> bool:
     """Does the text end in something said four times over, or say one sentence three times?"""
+    return bool(_tail(text)) or max(_sentences(text).values(), default=0) >= 3
+
+
+def _has_loop_of(draft: str, correction: str) -> bool:
+    """Does the draft loop as well, if only in its midst, where the correction may have come to so far?"""
+    tail = " ".join(_tail(correction))
+    return loops(draft) or (bool(tail) and tail in " ".join(draft.split()))
+
+
+def _tail(text: str) -> list[str]:
+    """The words at the end that are something said four times over, if they are."""
     words = text[-2400:].split()[-LOOP_TAIL_WORDS:]
     for period in range(1, len(words) // 4 + 1):
         if words[-1] != words[-1 - period]:  # as good as always
@@ -81,8 +92,8 @@ def loops(text: str) -> bool:
         times = 4 if period >= 3 else 10
         span = period * times
         if len(words) >= span and words[period - span :] == words[-span:-period]:
-            return True
-    return max(_sentences(text).values(), default=0) >= 3
+            return words[-span:]
+    return []
 
 
 def refuses(draft: str, correction: str) -> bool:
@@ -114,8 +125,8 @@ def _pieces(text: str) -> set[str]:
 
 
 def _sentences(text: str) -> Counter[str]:
-    """How often each is said."""
-    return Counter(map(str.strip, _SENTENCE.findall(text)))
+    """How often each is said; the rule of a table is none."""
+    return Counter(said.strip() for said in _SENTENCE.findall(text) if any(map(str.isalpha, said)))
 
 
 def script(text: str) -> str | None:

@@ -27,6 +27,7 @@ class Usage:
     first_token_s: float | None = None
     finish_reason: str | None = None
     gate_s: float = 0.0
+    before: tuple[int, int] = (0, 0)  # tokens of the generations that are over
 
 
 class ContextTooLong(Exception):
@@ -49,6 +50,7 @@ async def generate(
         raise TimedOut(f"{endpoint.name} has no time left")
     path, body = asked
     usage.finish_reason = None
+    usage.before = (usage.prompt_tokens, usage.completion_tokens)
     opened: Opened | None = None
     try:
         opened = await endpoint.post(path, dumps(body), headers, total_s=left_s)
@@ -105,8 +107,9 @@ def _take(event: dict[str, object], usage: Usage, name: str) -> str:
         raise Dropped(f"{name} reported an error in its stream")
     spent = event.get("usage")
     if isinstance(spent, dict):
-        usage.prompt_tokens += _count(spent.get("prompt_tokens"))
-        usage.completion_tokens += _count(spent.get("completion_tokens"))
+        # Some servers tell so with every event, and what they tell is the sum so far.
+        usage.prompt_tokens = usage.before[0] + _count(spent.get("prompt_tokens"))
+        usage.completion_tokens = usage.before[1] + _count(spent.get("completion_tokens"))
     choices = event.get("choices")
     if not isinstance(choices, list) or not choices:
         return ""

@@ -93,7 +93,8 @@ def _openers(text: str, also: str) -> Iterator[tuple[re.Match[str], int]]:
     while match := opener.search(text, at):
         end = _end(text, match, closers)
         yield match, end
-        at = end or match.end()
+        # Within `\[` that nothing closes, what looks like a placeholder may begin: `\[[1]]`.
+        at = end or (match.start() + 1 if match["math"] else match.end())
 
 
 class _Closers:

@@ -35,8 +35,11 @@ class Quoting:
         return next((mark for mark in _JOINERS if not any(mark in text for text in texts)), "")
 
     def quote(self, text: str, joiner: str) -> str:
-        """Breaks every imitation up; with a space where no joiner is free, which `replace` cannot take out again."""
-        return self._compiled.sub(lambda match: re.sub(r"(?<=\S)", joiner or " ", match.group(), count=1), text)
+        """Breaks every imitation up; where no joiner is free, with a dot, which `replace` cannot take out again.
+
+        White space would not do: a delimiter with space in it is one.
+        """
+        return self._compiled.sub(lambda match: re.sub(r"(?<=\S)", joiner or "\u00b7", match.group(), count=1), text)
 
     def imitates(self, text: str, start: int = 0) -> str | None:
         """The first imitation of structure that begins at `start` or later, if any."""

@@ -83,8 +83,10 @@ def resumed(draft: str, written: str) -> tuple[int, bool]:
     """
     words, said = written.split(), written.strip()
     lead = len(draft) - len(draft.lstrip())
-    if words and draft.startswith(said, lead):  # so far it is a copy
-        return lead + len(said), True
+    end = lead + len(said)
+    within = draft[end : end + 1].isalnum() and written[-1:].isspace()  # "You can " of "You cannot"
+    if words and draft.startswith(said, lead) and not within:  # so far it is a copy
+        return end, True
     for last in range(len(words), max(2, len(words) - 60), -1):
         run = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
         matches = list(re.finditer(run, draft))

@@ -24,6 +24,8 @@ LOOKED_EVERY_S = 0.02
 SHORTEST_BACKOFF_S = 0.2
 LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 60.0
+# Of the gateway's own environment: no engine is an admin, and none counts among the gateway's metrics.
+_KEPT_BACK = ("METAALIGNER_ADMIN_KEY", "PROMETHEUS_MULTIPROC_DIR")
 
 Log = Callable[..., Any]
 
@@ -94,16 +96,23 @@ class Supervisor:
         backoff = SHORTEST_BACKOFF_S
         while True:
             started = time.monotonic()
-            child.socket.unlink(missing_ok=True)  # of one that was killed
-            # In a session of its own: Ctrl-C in the terminal is the gateway's, which drains first.
-            child.process = await asyncio.create_subprocess_exec(
-                *child.launch.argv,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                env={**os.environ, **child.launch.env},
-                start_new_session=True,
-            )
+            try:
+                child.socket.unlink(missing_ok=True)  # of one that was killed
+                # In a session of its own: Ctrl-C in the terminal is the gateway's, which drains first.
+                child.process = await asyncio.create_subprocess_exec(
+                    *child.launch.argv,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    env={**_environment(), **child.launch.env},
+                    start_new_session=True,
+                )
+            except OSError as error:  # no memory, or no file descriptors: that may pass
+                why = error.strerror or str(error)
+                self._log("engine.not_started", engine=child.name, why=why, restart_in_s=round(backoff, 1))
+                await asyncio.sleep(backoff)
+                backoff = min(LONGEST_BACKOFF_S, backoff * 2)
+                continue
             child.output = Output()
             reading = asyncio.create_task(self._follow(child))
             probe = asyncio.create_task(self._kill_if_silent(child))
@@ -183,3 +192,7 @@ async def _ended(process: asyncio.subprocess.Process) -> int:
 def _close(process: asyncio.subprocess.Process) -> None:
     """Our ends of its pipes: asyncio closes them when the other ends are, and has no way of its own to do it sooner."""
     cast(Any, process)._transport.close()
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _KEPT_BACK}

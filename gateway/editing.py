@@ -7,12 +7,16 @@ import contextlib
 import difflib
 import fcntl
 import hashlib
+import json
 import os
+import re
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
@@ -83,12 +87,36 @@ def _described(path: Path, old: bytes, key: str, description: str) -> bytes:
     except LookupError:
         raise ConfigError(path, 1, "there is no mapping `objectives` to write into") from None
     lines = text.splitlines(keepends=True)
-    if len(lines) != len(as_it_is):
-        return "".join(changed).encode("utf-8", "surrogateescape")
     # What writing the file anew changes besides, such as its braces and where comments begin, stays as it was.
     steps = difflib.SequenceMatcher(None, as_it_is, changed, autojunk=False).get_opcodes()
     kept = [lines[i:j] if step == "equal" else changed[k:m] for step, i, j, k, m in steps]
-    return "".join(line for some in kept for line in some).encode("utf-8", "surrogateescape")
+    wanted = _with(_data(text), key, description)
+    for new in ("".join(line for some in kept for line in some), "".join(changed)):
+        if _data(new) == wanted and not _comments(text) - _comments(new):
+            return new.encode("utf-8", "surrogateescape")
+    raise ConfigError(path, 1, "the file is written in a way that only a person can change without losing any of it")
+
+
+def _data(text: str) -> Any:
+    """What it says, without its anchors; None for what is no YAML."""
+    try:
+        return json.loads(json.dumps(YAML(typ="safe", pure=True).load(text), default=str))
+    except YAMLError:
+        return None
+
+
+def _with(data: Any, key: str, description: str) -> Any:
+    aims = data["objectives"]
+    if isinstance(aims.get(key), dict):
+        aims[key]["description"] = description
+    else:
+        aims[key] = description
+    return data
+
+
+def _comments(text: str) -> Counter[str]:
+    """Of lines that are nothing else, or end in one; a `#` within a value may count as well."""
+    return Counter(found.strip() for found in re.findall(r"(?m)(?:^|[ \t])#(.*)$", text))
 
 
 def _dumped(text: str, key: str | None = None, description: str = "") -> list[str]:

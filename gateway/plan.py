@@ -109,7 +109,7 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
     `request_id` draws the lot of a request that names no user, where a tenant is rolled out in part.
     """
     allowed = usable(config, tenant)
-    policy_name, chosen_set = _policy(config, allowed, request.model)
+    policy_name, chosen_set = _policy(config, tenant, allowed, request.model)
     wish = _wish(request)
     objectives = _objectives(config.objectives, tenant, wish, chosen_set)
     mode = _mode(tenant, wish)
@@ -138,14 +138,15 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
     )
 
 
-def _policy(config: Config, allowed: list[str], model: str) -> tuple[str, str | None]:
+def _policy(config: Config, tenant: Tenant, allowed: list[str], model: str) -> tuple[str, str | None]:
     if model in allowed:
         return model, None
     name, at, chosen_set = model.rpartition("@")
     if at and name in allowed:
         if chosen_set in config.objectives.sets:
             return name, chosen_set
-        known = ", ".join(config.objectives.sets) or "none"
+        may = choosable(config.objectives, tenant)
+        known = ", ".join(name for name, keys in config.objectives.sets.items() if set(keys) <= may) or "none"
         raise GatewayError(400, "unknown_set", f"no objective set {chosen_set!r}; there are: {known}", param="model")
     message = f"no model {model!r} here; there are: {', '.join(allowed) or 'none'}"
     raise GatewayError(404, "model_not_found", message, param="model")

@@ -30,14 +30,18 @@ class Alone:
             if row.sampling.seed is not None:
                 torch.manual_seed(row.sampling.seed)
         ids = torch.tensor([row.ids], device=self._model.device)
-        self._model.generate(
-            ids,
-            attention_mask=torch.ones_like(ids),
-            max_new_tokens=row.limit,
-            stopping_criteria=[lambda ids, *_, **__: _take(row, ids)],
-            pad_token_id=next(iter(row.ends), 0),
-            **chosen,
-        )
+        try:
+            self._model.generate(
+                ids,
+                attention_mask=torch.ones_like(ids),
+                max_new_tokens=row.limit,
+                stopping_criteria=[lambda ids, *_, **__: _take(row, ids)],
+                pad_token_id=next(iter(row.ends), 0),
+                **chosen,
+            )
+        except torch.OutOfMemoryError:  # this row's alone: those that wait have taken nothing
+            row.fail("there is not enough memory for this answer")
+            torch.cuda.empty_cache()
 
 
 def _take(row: Row, ids: torch.Tensor) -> torch.Tensor:

@@ -63,15 +63,15 @@ class Trail:
         record.pending -= 1
         if record.pending or record.rules is None or record.rules.audit == "off":
             return
+        if not record.keeps_texts:
+            record.asked = None
         chars = _chars(record)
         if self._closed or self.queued >= self._options.queue or self._chars + chars > QUEUE_CHARS:
             self._count("dropped", 1)
             return
         entry: Record | Row | None = record
-        if not record.keeps_texts:  # the row is small; what it is made of need not wait with it
-            record.asked = None
-            if chars < LARGE_CHARS:
-                entry, chars = self._row(record), 0
+        if not record.keeps_texts and chars < LARGE_CHARS:  # the row is small; what it is made of need not wait with it
+            entry, chars = self._row(record), 0
         self._queue.append((entry, chars))
         self._chars += chars
         self._noted += 1

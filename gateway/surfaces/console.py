@@ -54,13 +54,13 @@ def routes(context: Context) -> list[BaseRoute]:
     async def diff(request: Request) -> Response:
         snapshot = await context.reloader.current()
         plan.authenticate(snapshot.config.objectives, request.headers)
-        body = await json_object(request, context, ("before", "after"))
-        before, after = body.get("before"), body.get("after")
-        if not isinstance(before, str) or not isinstance(after, str):
-            raise GatewayError(400, "invalid_request", "`before` and `after` must be texts")
-        if len(before) + len(after) > MAX_DIFF_CHARS:
-            raise GatewayError(413, "body_too_large", f"at most {MAX_DIFF_CHARS} characters can be compared")
         with context.limits.place():
+            body = await json_object(request, context, ("before", "after"))
+            before, after = body.get("before"), body.get("after")
+            if not isinstance(before, str) or not isinstance(after, str):
+                raise GatewayError(400, "invalid_request", "`before` and `after` must be texts")
+            if len(before) + len(after) > MAX_DIFF_CHARS:
+                raise GatewayError(413, "body_too_large", f"at most {MAX_DIFF_CHARS} characters can be compared")
             return answer(request, await compared(before, after))
 
     return [

@@ -17,6 +17,7 @@ const PHASES = {
 };
 
 let samples = [];
+let opened = null; // the first of them, however long ago
 let timer = null;
 let showing = null;
 
@@ -77,13 +78,14 @@ async function poll() {
 async function sample() {
   const now = await admin.get("console/api/live");
   if (samples.length && restarted(samples.at(-1), now)) samples = [];
+  if (!samples.length) opened = now;
   samples.push(now);
   samples = samples.slice(-KEPT);
 }
 
 function _baseline(seen, period) {
   if (period === "start") return null;
-  if (period === "opened") return seen[0];
+  if (period === "opened") return opened;
   return seen.find((one) => one.time >= seen.at(-1).time - 60);
 }
 

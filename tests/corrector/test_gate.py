@@ -101,3 +101,31 @@ def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
 def test_a_piece_of_the_draft_is_too_short_in_any_script() -> None:
     draft = "".join(f"第{number}步：先把水烧开，然后温一温茶壶，再放入茶叶，等四分钟后倒出来。" for number in range(40))
     assert gate.whole(draft, draft[:90], "stop", GateOptions(min_ratio=0.6)) == "too_short"
+
+
+RULES = "| Day | Task | Done |\n| --- | --- | --- |\n" + "| | | |\n" * 4
+TABLE = "| a | b |\n|------------|------------|\n| c | d |\n\n"
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        f"Please print out this little sheet, on paper:\n\n{RULES}\nFill it in every morning, on Friday.",
+        f"{TABLE * 3}That is all there is to say of these tables, but for the fourth one that nobody has drawn yet.",
+    ],
+)
+def test_a_draft_that_repeats_itself_in_its_midst_may_be_copied_in_pieces(draft: str) -> None:
+    """Whatever the pieces: what they are is the engine's."""
+    assert gate.whole(draft, draft, "stop", GateOptions()) is None
+    for end in range(len(draft)):
+        assert gate.growing(draft, draft[:end], GateOptions()) is None
+
+
+def test_the_rule_of_a_table_is_no_sentence_that_is_said_again() -> None:
+    draft = f"Two of them:\n\n{TABLE * 2}And what they say of it."
+    assert gate.whole(draft, draft.replace("And what", f"{TABLE}And what"), "stop", GateOptions()) is None
+
+
+def test_a_loop_that_the_draft_has_not_is_one() -> None:
+    draft = "Please print out this little sheet, and fill it in every morning. " * 2
+    assert gate.growing(draft, "Fill it in. And then again, " + "and then again, " * 6, GateOptions()) == "looping"

@@ -48,3 +48,20 @@ async def test_a_count_that_is_none_fails_no_correction(service: Start, count: A
         await endpoint.aclose()
     assert told == ["hello"]
     assert (spent.prompt_tokens, spent.completion_tokens) == (0, 2)
+
+
+async def test_sums_that_come_with_every_event_are_not_added_up(service: Start) -> None:
+    def event(text: str, spent: int, finish: str | None = None) -> bytes:
+        usage = {"prompt_tokens": 9, "completion_tokens": spent}
+        return sse.encode({"choices": [{"text": text, "finish_reason": finish}], "usage": usage})
+
+    async def telling(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [event("a", 1), event("b", 2), event("c", 3, "stop"), sse.DONE])
+
+    endpoint, spent = Endpoint("c", [(await service(telling)).url]), Usage()
+    try:
+        for _ in range(2):  # of each part of one correction
+            assert [piece async for piece in generate(endpoint, request("m", "x", 10), 5.0, spent)]
+    finally:
+        await endpoint.aclose()
+    assert (spent.prompt_tokens, spent.completion_tokens) == (18, 6)

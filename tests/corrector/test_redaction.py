@@ -20,6 +20,10 @@ from corrector.redaction import KINDS, pattern, redacted
         ),
         ("ip", "version 1.2.3, at 12:30:15, std::vector", "version 1.2.3, at 12:30:15, std::vector"),
         ("phone", "Tel.030 1234567", "Tel.[redacted]"),
+        ("phone", "我的电话是13812345678。電話は03-1234-5678です", "我的电话是[redacted]。電話は[redacted]です"),
+        ("phone", "part AB1234567890, x_1234567890", "part AB1234567890, x_1234567890"),
+        ("ip", "IP是192.168.0.1的", "IP是[redacted]的"),
+        ("email", f"mail{'.' * 70}john@doe.com now", f"mail{'.' * 10}[redacted] now"),
     ],
 )
 def test_a_kind_by_name(kind: str, text: str, expected: str) -> None:

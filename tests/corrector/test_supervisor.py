@@ -94,3 +94,38 @@ def living(group: int) -> bool:
             if its_group == str(group) and state not in "ZX":
                 return True
     return False
+
+
+async def test_one_that_cannot_be_started_is_tried_again(
+    supervisor: tuple[Supervisor, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No file descriptors, no memory: that may pass."""
+    monkeypatch.setattr("corrector.supervisor.load", lambda kind: Leaving())
+    start, failures = asyncio.create_subprocess_exec, iter([OSError(24, "Too many open files")])
+
+    async def scarce(*argv: Any, **more: Any) -> Any:
+        if (failure := next(failures, None)) is not None:
+            raise failure
+        return await start(*argv, **more)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", scarce)
+    made, told = supervisor
+    assert await made.ensure([EngineOptions(kind="leaving")])
+    [failed] = [one for one in told if one["event"] == "engine.not_started"]
+    assert failed["why"] == "Too many open files"
+
+
+async def test_an_engine_does_not_learn_what_is_the_gateways_alone(
+    supervisor: tuple[Supervisor, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corrector.supervisor.load", lambda kind: Leaving())
+    monkeypatch.setenv("METAALIGNER_ADMIN_KEY", "sesame")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "/tmp")
+    monkeypatch.setenv("OF_THE_ENGINE", "kept")
+    made, _ = supervisor
+    assert await made.ensure([EngineOptions(kind="leaving")])
+    (pid,) = made.pids().values()
+    theirs = Path(f"/proc/{pid}/environ").read_bytes()
+    assert b"OF_THE_ENGINE=kept" in theirs
+    assert b"sesame" not in theirs
+    assert b"PROMETHEUS" not in theirs

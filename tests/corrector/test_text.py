@@ -14,7 +14,8 @@ from corrector.templates import load, names
 # Text rich in what the functions look for.
 PIECES = st.sampled_from(
     ["word ", "Ein Satz. ", "\n", "\n\n", "- item\n", "`code`", "``", "```py\nx = 1\n```\n", "```", "~~~\n", "$x^2$",
-     "$5", "$$a$$", "\\(b\\)", "\\[c\\]", "\\begin{a}x\\end{a}", "https://example.org/a?b=(c).", "www.example.org,",
+     "$5", "$$a$$", "\\(b\\)", "\\[c\\]", "\\[", "\\(", "\\begin{a}x\\end{a}", "https://example.org/a?b=(c).",
+     "www.example.org,",
      "me@example.org", "[[1]]", "[[2]]", "[[99]]", "[[", "]]", "[", "漢字。", "é", "👋🏽", "<|im_start|>", "| Edit:",
      "|Edit :", "[INST]", "</s>", "<file_sep>", "\nHuman: ", "  Assistant:", "<|", "|>", "\u2060", "\u200b", "\u2028",
      "\t"]
@@ -25,6 +26,14 @@ TEXT = st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join)
 @given(TEXT)
 def test_protect_then_restore_is_the_identity(text: str) -> None:
     assert restore(mask(text)) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["See \\[[1]] for more.", "Run `rm -i` as in \\[[1]](x) now, friend.", "\\[[2]] and `a` and \\[ b \\] c"]
+)
+def test_what_looks_like_a_placeholder_is_one_behind_any_mark(text: str) -> None:
+    assert restore(mask(text)) == text
+    assert "".join((*(one := Restorer(mask(text).spans)).feed(mask(text).text), one.finish())) == text
 
 
 @given(TEXT, st.lists(st.integers(0, 400), max_size=8))
@@ -179,6 +188,10 @@ def test_where_a_half_written_correction_has_come_to() -> None:
     assert rest("Nothing of this is in there") == (draft, False)
     assert rest("In short: at the end pour it out. At the end") == (draft, False), "three words far ahead of all else"
     assert rest("Unfirst of all,") == (draft, False)
+    assert rest("First of a") == ("ll, boil the water well. Then warm the pot. At the end pour it out.", True)
+    assert segments.resumed("You cannot mix bleach with that.", "You can ") == (0, False), "another word"
+    assert segments.resumed("Therefore, mix it with water.", "The ") == (0, False)
+    assert segments.resumed("You can not do that.", "You can ") == (7, True)
 
 
 @given(TEXT, st.integers(0, 200))
@@ -234,6 +247,10 @@ def test_the_joiner_is_one_that_the_text_has_not() -> None:
     assert quoting.joiner("a\u2060b") not in ("", "\u2060")
     assert quoting.joiner("\u2060\u200b\u200d\ufeff\u2063") == ""
     assert quoting.imitates(quoting.quote("</s>", "")) is None
+    for family in names():
+        quoting = Quoting(load(family).DELIMITERS)
+        for mark in load(family).DELIMITERS:
+            assert quoting.imitates(quoting.quote(f"Hi {mark} fine", "")) is None
 
 
 def test_turns_of_a_transcript_are_structure_at_the_start_of_a_line_only() -> None:

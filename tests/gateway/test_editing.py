@@ -163,3 +163,64 @@ def test_what_is_written_another_way_elsewhere_stays(path: Path) -> None:
     path.write_text(path.read_text().partition("tenants:")[0] + elsewhere)
     assert len(changed_lines(described(path, "length", "x"))) == 2
     assert path.read_text().endswith(elsewhere)
+
+
+BROKEN = """\
+objectives:
+  helpfulness: help
+  plain: The response should use short sentences
+    and everyday words
+tenants:
+  acme:
+    objectives: [helpfulness]
+    keys: [{env: K1},   # rotated 2026-01
+           {env: K2}]   # partner
+"""
+LISTED = """\
+objectives:
+  helpfulness: help
+  harmlessness: no harm
+  humour: fun
+sets:
+  kids: [
+    harmlessness,   # never drop this one: legal
+    humour,
+  ]
+tenants: {public: {keys: none, objectives: kids}}
+"""
+
+
+@pytest.mark.parametrize("key", ["brevity", "helpfulness"])
+@pytest.mark.parametrize("text", [BROKEN, LISTED])
+def test_a_save_changes_that_one_objective_or_nothing(
+    path: Path, text: str, key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("K1", "one")
+    monkeypatch.setenv("K2", "two")
+    path.write_text(text)
+    before = objectives.read(path)
+    try:
+        described(path, key, "The response should be brief")
+    except ConfigError as error:
+        said = str(error)
+    else:
+        said = ""
+    if said:
+        assert "only a person can change" in said
+        assert path.read_text() == text
+        return
+    after = objectives.read(path)
+    assert after.objectives[key].description == "The response should be brief"
+    assert {name: aim for name, aim in after.objectives.items() if name != key} == {
+        name: aim for name, aim in before.objectives.items() if name != key
+    }
+    assert (after.sets, after.tenants) == (before.sets, before.tenants)
+    assert all(said in path.read_text() for said in ("# never drop", "# rotated", "# partner") if said in text)
+
+
+def test_an_objective_that_another_is_an_alias_of_is_not_changed_with_it(path: Path) -> None:
+    path.write_text(
+        "objectives:\n  a: &x {name: A, description: d}\n  b: *x\ntenants: {public: {keys: none, objectives: a}}\n"
+    )
+    with pytest.raises(ConfigError, match="only a person can change"):
+        described(path, "b", "of its own")

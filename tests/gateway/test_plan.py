@@ -1,6 +1,7 @@
 """What a request may choose, and what it may not."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,16 @@ def test_a_request_names_its_own_in_any_order(config: Config, said: str) -> None
 
 def test_required_ones_stay(config: Config) -> None:
     assert aims(resolved(config, "strict", request(align={"objectives": ["humour"]}))) == ["harmlessness", "humour"]
+
+
+def test_a_set_that_is_not_there_names_those_of_the_tenant_alone(config: Config) -> None:
+    assert "default, kids" in refused(config, "open", request(model="m@adults")).message
+    tenants = dict(config.objectives.tenants)
+    tenants["open"] = tenants["open"].model_copy(update={"allow": ("helpfulness",), "objectives": ("length",)})
+    few = replace(config, objectives=replace(config.objectives, tenants=tenants))
+    told = refused(few, "open", request(model="m@adults")).message
+    assert "there are: default" in told
+    assert "kids" not in told
 
 
 def test_a_set_by_the_models_name(config: Config) -> None:

@@ -213,6 +213,30 @@ def test_a_row_too_many_for_the_memory_is_given_up() -> None:
     assert sorted(over.values()) == ["failed", "length", "length"]
 
 
+def test_of_rows_one_by_one_the_one_that_has_no_room_fails_alone(checkpoint: Path) -> None:
+    model = loaded(checkpoint)
+    generate = model.generate
+
+    def small(ids: torch.Tensor, **more: Any) -> Any:
+        if ids.shape[1] > 4:
+            raise torch.OutOfMemoryError("of all the memory")
+        return generate(ids, **more)
+
+    model.generate = small
+    told: queue.SimpleQueue[tuple[int, Piece]] = queue.SimpleQueue()
+    worker = Worker(Alone(model), parallel=8)
+    for which, prompt in enumerate(([1] * 9, [1], [2])):
+        made = row(prompt, 4)
+        made.tell = lambda piece, which=which: told.put((which, piece))  # type: ignore[misc]
+        worker.submit(made)
+    over: dict[int, str] = {}
+    while len(over) < 3:
+        which, piece = told.get(timeout=20)
+        if piece.finish or piece.failure:
+            over[which] = piece.failure or "ended"
+    assert over == {0: "there is not enough memory for this answer", 1: "ended", 2: "ended"}
+
+
 def test_rows_beyond_the_parallel_ones_wait_for_a_place(checkpoint: Path) -> None:
     made = generator(Options(kind="transformers", model=str(checkpoint), parallel=2, threads=1))
     texts = [whole(made, f"prompt {n}") for n in range(5)]

@@ -12,6 +12,7 @@ from gateway.audit.entries import row_of
 from gateway.audit.search import Wanted
 from gateway.audit.trail import Trail, expired
 from gateway.config import AuditOptions
+from gateway.exchange import ChatRequest
 from gateway.record import Record
 from gateway.telemetry import Metrics
 from tests.conftest import OBJECTIVES, Gateway, chat_chunk, chat_reply, correcting, saying
@@ -238,6 +239,19 @@ async def test_what_the_queue_has_no_room_for_is_dropped_and_counted(world: Worl
     assert 'metaaligner_audit_rows_total{result="dropped"} 2.0' in told
     assert 'metaaligner_audit_rows_total{result="written"} 3.0' in told
     await trail.aclose(1)
+
+
+async def test_what_a_row_does_not_keep_takes_no_place_of_others(world: World, tmp_path: Path) -> None:
+    """A request of pictures, of which the row says that it came."""
+    gw, _, _ = await world(objectives=auditing("metadata"))
+    (tmp_path / "away").write_text("")
+    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/away/audit.db"), Metrics(), Log())
+    for number in range(50):
+        made = entry(gw, f"r{number}")
+        made.asked = ChatRequest(b"", 2_000_000, {"model": "m", "messages": []}, None, {}, (), "")
+        trail.settle(made)
+    assert trail.queued == 50
+    await trail.aclose(0.05)
 
 
 async def test_what_is_lost_at_a_stop_is_said(world: World, tmp_path: Path) -> None:
