@@ -52,8 +52,8 @@ done
 for seed in ${SEEDS:-1}; do cat "$out/edits-$seed.jsonl" "$out/harm-$seed.jsonl"; done > "$out/rows.jsonl"
 $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" ${FROM:+--from "$FROM"} \
   --template chat --template chat --template chat --template ultrafeedback --rank 32 \
-  --first-layer "${FIRST_LAYER:-0}" --learning-rate "${RATE:-5e-4}" --longest "${LONGEST:-1024}" --batch "${BATCH:-2}" --accumulate "${ACCUMULATE:-4}" \
-  "${CHECKPOINTING:---checkpointing}"
+  --first-layer "${FIRST_LAYER:-0}" --learning-rate "${RATE:-5e-4}" --longest "${LONGEST:-1024}" \
+  --batch "${BATCH:-2}" --accumulate "${ACCUMULATE:-4}" "${CHECKPOINTING:---checkpointing}"
 $metaaligner train export "$out/run/3-better" --work "$out/base" --gguf "$out/adapter.gguf"
 [ -z "${NO_RESULTS:-}" ] || exit 0
 $metaaligner train judge reward --fit "$data/pairs/train.jsonl.gz" --save "$out/reward.npz" \
