@@ -16,10 +16,10 @@ RUNS = ROOT / "train/runs"
 LAYOUTS = sorted((RUNS / "accelerate").glob("*.yaml"))
 
 
-def pairs(path: Path, count: int, source: str) -> Path:
+def pairs(path: Path, count: int, source: str, what: str = "tea") -> Path:
     rows = [
-        {"source": source, "licence": "MIT", "query": f"How do I make tea number {n}?", "weak": f"No idea, {n} maybe.",
-         "strong": GOOD.format(n), "better": ["helpfulness"]}
+        {"source": source, "licence": "MIT", "query": f"How do I make {what} number {n}?",
+         "weak": f"No idea, {n} maybe.", "strong": GOOD.format(n), "better": ["helpfulness"]}
         for n in range(count)
     ]  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -59,8 +59,8 @@ def test_the_papers_recipe_says_what_it_would_take(tmp_path: Path) -> None:
 
 def test_ablations_end_in_a_table(tmp_path: Path, work: Path) -> None:
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    for split in ("train", "eval"):
-        pairs(tmp_path / "data/pairs" / f"{split}.jsonl.gz", 12, "oasst_qlora")
+    for split, what in (("train", "tea"), ("eval", "coffee")):
+        pairs(tmp_path / "data/pairs" / f"{split}.jsonl.gz", 12, "oasst_qlora", what)
     told = ran(
         "ablations.sh",
         str(tmp_path / "data"),

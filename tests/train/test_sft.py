@@ -308,7 +308,9 @@ def test_an_adapter_is_trained_further(trained: Path, unpacked: Path, rows: Path
     further = run(unpacked, rows, tmp_path, Settings(**{**FEW, "stages": ("better",), "learning_rate": 0.0}), trained)
     ours, before = (load_file(folder / "adapter_model.safetensors") for folder in (further, trained))
     assert all(tensor.equal(before[name]) for name, tensor in ours.items()), "it began where the other had ended"
-    assert json.loads((tmp_path / "run.json").read_text())["start"] == "3-better"
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert told["start"].startswith("3-better (")
+    assert told["before"] == json.loads((trained.parent / "run.json").read_text()), "what that saw, this has seen"
 
 
 def test_the_layers_below_stay_as_they_are(trained: Path, unpacked: Path, rows: Path, tmp_path: Path) -> None:
