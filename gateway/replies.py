@@ -86,4 +86,7 @@ def _answer(body: bytes) -> Json:
         raise Reported("the policy reported an error", answer)
     if answer.get("choices") is None:
         raise Malformed("the policy's answer has no choices")
-    return exchange.check(answer, "message")
+    told = exchange.check(answer, "message")
+    if told is not answer and not any(choice.get("message") for choice in told["choices"]):
+        raise Malformed("the policy's answer has its text in `delta`, and nothing in `message`")
+    return told

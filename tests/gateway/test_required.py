@@ -80,6 +80,11 @@ async def test_text_that_is_nowhere_else_is_not_lost_in_silence(world: World) ->
     assert DRAFT not in "".join(told)
     status, _, _ = await gw.chat()
     assert status == 502
+    reply = chat_reply(DRAFT)
+    reply["choices"][0]["delta"] = reply["choices"][0].pop("message")
+    gw, _, _ = await world(replying(reply), correcting(improve))
+    status, _, body = await gw.chat()
+    assert (status, "`delta`" in body["error"]["message"]) == (502, True)
 
 
 async def test_a_grammar_does_not_pass_beside_json(world: World) -> None:
