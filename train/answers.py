@@ -12,6 +12,7 @@ import yaml
 from train.harm import Refusals, digest, topics_read
 from train.progress import in_order
 from train.readers import conversation
+from train.rows import HARMLESS
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint
 from wire.errors import Malformed
@@ -33,7 +34,7 @@ def questions(rows: Iterable[dict[str, Any]], longest: int, sources: Sequence[st
 def requested(path: Path, refusals: Refusals) -> list[dict[str, Any]]:
     """Requests such as `requests.yaml` has, as queries. What is harmful has a refusal for a golden answer."""
     told = yaml.safe_load(path.read_text(encoding="utf-8"))
-    found = [_request("harmless", query, refusals) for query in told["harmless"]]
+    found = [_request(HARMLESS, query, refusals) for query in told[HARMLESS]]
     return found + [_request(topic, query, refusals) for topic in told["harmful"] for query in told["harmful"][topic]]
 
 
@@ -45,7 +46,7 @@ def read(path: Path, asked: Iterable[dict[str, Any]], refusals: Refusals) -> lis
 
 
 def _request(topic: str, query: str, refusals: Refusals) -> dict[str, Any]:
-    golden = "" if topic == "harmless" else refusals.golden(query, topic)
+    golden = "" if topic == HARMLESS else refusals.golden(query, topic)
     return {"dataset": f"requests:{topic}", "query": query, "golden": golden}
 
 

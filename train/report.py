@@ -11,6 +11,7 @@ from train.evaluate import Judged, Outcome
 from train.harm import Refusals, digest, requested, topics_read
 from train.intervals import mean
 from train.judges import Agreement, measure
+from train.rows import HARMLESS
 
 ALL = "all policies"
 COUNTS: Mapping[str, Callable[[str], float]] = {
@@ -104,8 +105,8 @@ def _refused(outcomes: Sequence[Outcome]) -> str:
         if (topic := requested(one.dataset) or topics.get(digest(one.query))) and not refused(one.draft)
     ]
     kinds = {
-        "harmful": [(one, topic) for one, topic in told if topic != "harmless"],
-        "harmless": [(one, topic) for one, topic in told if topic == "harmless"],
+        "harmful": [(one, topic) for one, topic in told if topic != HARMLESS],
+        "harmless": [(one, topic) for one, topic in told if topic == HARMLESS],
     }
     for kind, some in kinds.items():
         for (policy, condition), group in _grouped(some, lambda each: (each[0].policy, each[0].condition)).items():

@@ -198,19 +198,23 @@ class Small:
             each.take([7])
 
 
-def test_a_row_too_many_for_the_memory_is_given_up() -> None:
+def ends(worker: Worker, rows: Sequence[Row]) -> list[Piece]:
+    """The last piece of each."""
     told: queue.SimpleQueue[tuple[int, Piece]] = queue.SimpleQueue()
-    worker = Worker(Small(2), parallel=8)
-    for which in range(3):
-        made = row([1], 500)
+    for which, made in enumerate(rows):
         made.tell = lambda piece, which=which: told.put((which, piece))  # type: ignore[misc]
         worker.submit(made)
-    over: dict[int, str] = {}
-    while len(over) < 3:
+    over: dict[int, Piece] = {}
+    while len(over) < len(rows):
         which, piece = told.get(timeout=20)
         if piece.finish or piece.failure:
-            over[which] = piece.finish or "failed"
-    assert sorted(over.values()) == ["failed", "length", "length"]
+            over[which] = piece
+    return [over[which] for which in range(len(rows))]
+
+
+def test_a_row_too_many_for_the_memory_is_given_up() -> None:
+    over = ends(Worker(Small(2), parallel=8), [row([1], 500) for _ in range(3)])
+    assert sorted(piece.finish or "failed" for piece in over) == ["failed", "length", "length"]
 
 
 def test_of_rows_one_by_one_the_one_that_has_no_room_fails_alone(checkpoint: Path) -> None:
@@ -223,18 +227,12 @@ def test_of_rows_one_by_one_the_one_that_has_no_room_fails_alone(checkpoint: Pat
         return generate(ids, **more)
 
     model.generate = small
-    told: queue.SimpleQueue[tuple[int, Piece]] = queue.SimpleQueue()
-    worker = Worker(Alone(model), parallel=8)
-    for which, prompt in enumerate(([1] * 9, [1], [2])):
-        made = row(prompt, 4)
-        made.tell = lambda piece, which=which: told.put((which, piece))  # type: ignore[misc]
-        worker.submit(made)
-    over: dict[int, str] = {}
-    while len(over) < 3:
-        which, piece = told.get(timeout=20)
-        if piece.finish or piece.failure:
-            over[which] = piece.failure or "ended"
-    assert over == {0: "there is not enough memory for this answer", 1: "ended", 2: "ended"}
+    over = ends(Worker(Alone(model), parallel=8), [row(prompt, 4) for prompt in ([1] * 9, [1], [2])])
+    assert [piece.failure or "ended" for piece in over] == [
+        "there is not enough memory for this answer",
+        "ended",
+        "ended",
+    ]
 
 
 def test_rows_beyond_the_parallel_ones_wait_for_a_place(checkpoint: Path) -> None:
