@@ -21,9 +21,10 @@ from corrector.objectives import Objective
 from corrector.templates import Turn
 from train import damage, manner, terms
 from train.intervals import bootstrap, mean
-from train.prepare import USUAL, Wordings
+from train.prepare import USUAL
 from train.progress import in_order
 from train.rows import Pair
+from train.wordings import Wordings
 
 FINE, BROKEN_OFF, ALL, UNASKED = "fine", "broken_off", "all damage", ", not asked"
 

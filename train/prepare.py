@@ -15,19 +15,15 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from pathlib import Path
-from typing import Any
-
-import yaml
 
 from corrector.objectives import Objective
 from train import damage, manner, simpler, terms
 from train.harm import Refusals, answers_well, goes_along, read_as, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
+from train.wordings import Wordings
 
 MENDED, LEFT = 0.6, 0.15  # of damaged answers: mended, left as another objective is named; the rest is not damaged
 TWICE = 0.55  # of those in another manner: both, mended where the objective is named and left where another one is
@@ -66,51 +62,6 @@ class Report:
         for reason, count in self.skipped.most_common():
             lines.append(f"| {count} | {reason} | {', '.join(self.skipped.where.get(reason, []))} |")
         return "\n".join(lines) + "\n"
-
-
-class Wordings:
-    """Objectives as rows name them: of each, several names and descriptions."""
-
-    def __init__(self, path: Path | None = None) -> None:
-        source = path or Path(__file__).with_name("wordings.yaml")
-        self._known: Mapping[str, Mapping[str, Any]] = yaml.safe_load(source.read_text(encoding="utf-8"))
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._known
-
-    def __iter__(self) -> Iterator[str]:
-        """Those that rows can be made of: what only data is scored in is nothing to leave an answer alone under."""
-        return (key for key, known in self._known.items() if not known.get("of_data"))
-
-    def first(self, key: str) -> Objective:
-        """As a corrector is asked with most often."""
-        known = self._known[key]
-        return Objective(key=key, name=known["names"][0], description=known["descriptions"][0])
-
-    def draw(self, key: str, rng: random.Random) -> Objective:
-        """Half of the time the first wording, else any; now and then under a name that says nothing."""
-        known = self._known[key]
-        names, descriptions = known["names"], known["descriptions"]
-        first = rng.random() < 0.5
-        name = names[0] if first else rng.choice(list(names))
-        if rng.random() < 0.1:
-            name = f"Aspect {rng.randint(1, 9)}"
-        return Objective(key=key, name=name, description=descriptions[0] if first else rng.choice(list(descriptions)))
-
-    def beside(self, own: Sequence[Objective]) -> "Wordings":
-        """With objectives of somebody's own; a known one that they have worded anew means what they say."""
-        new = [aim for aim in own if aim.description not in self._known.get(aim.key, {}).get("descriptions", ())]
-        if not new:
-            return self
-        made = copy(self)
-        made._known = {**self._known, **{a.key: {"names": [a.name], "descriptions": [a.description]} for a in new}}
-        return made
-
-    def draw_all(self, keys: Iterable[str], rng: random.Random) -> tuple[Objective, ...]:
-        """In random order."""
-        drawn = [self.draw(key, rng) for key in keys]
-        rng.shuffle(drawn)
-        return tuple(drawn)
 
 
 def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Skipped) -> Iterator[Row]:

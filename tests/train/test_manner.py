@@ -14,8 +14,9 @@ from corrector.templates import Turn
 from train import damage, manner, mending, terms
 from train.commands.judging import evaluate
 from train.mending import ALL, UNASKED, Outcome
-from train.prepare import USUAL, Wordings, identical, made
+from train.prepare import USUAL, identical, made
 from train.rows import Pair
+from train.wordings import Wordings
 
 PROSE = (
     "Boil the water and warm the pot with it. Put in three spoons of the best leaves that are there. "

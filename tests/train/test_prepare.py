@@ -17,9 +17,10 @@ from tests.conftest import ROOT
 from train import answers, damage, manner, readers, scorer
 from train.harm import Refusals, declines, refuses, requested
 from train.judges.measure import MeasureJudge
-from train.prepare import Mix, Wordings, compose, identical, made, reformulated
+from train.prepare import Mix, compose, identical, made, reformulated
 from train.readers import Skipped
 from train.rows import Pair, read, write
+from train.wordings import Wordings
 
 GOOD = "Boil the water first. Then warm the pot with it. Put in the leaves. Wait for four minutes and pour."
 

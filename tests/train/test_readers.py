@@ -14,9 +14,10 @@ from tests.train.test_prepare import GOOD
 from train import readers
 from train.cli import train
 from train.harm import digest, refuses
-from train.prepare import Mix, Wordings, compose
+from train.prepare import Mix, compose
 from train.readers import Skipped
 from train.rows import DataError, Pair, read
+from train.wordings import Wordings
 
 TALK = "Human: Hello\n\nAssistant: Hi, what is it?\n\nHuman: How do I make tea?"
 

@@ -14,8 +14,8 @@ from tests.gateway.test_cli import METAALIGNER
 from train import damage, mending
 from train.intervals import bootstrap
 from train.mending import Case, Outcome, cases, copied, likeness, markdown, summary
-from train.prepare import Wordings
 from train.rows import Pair
+from train.wordings import Wordings
 
 GOOD = (
     "Boil the water in a kettle first. Then warm the pot with a little of it. In it go the leaves, one spoon a cup. "

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from train import mending, terms
 from train.damage import sentences
-from train.prepare import USUAL, Wordings, made
+from train.prepare import USUAL, made
 from train.rows import Pair
+from train.wordings import Wordings
 
 TEXT = (
     "The kettle should be of steel. You fill it with cold water, and you wait. When it whistles, take it from "

@@ -55,7 +55,7 @@ def judges_of(
 def known_aims(objectives: Path) -> dict[str, Any]:
     """Objectives by key: those of the file, and of the wordings what it lacks."""
     from corrector.objectives import read
-    from train.prepare import Wordings
+    from train.wordings import Wordings
 
     wordings = Wordings()
     return {**{key: wordings.first(key) for key in wordings}, **read(objectives).objectives}

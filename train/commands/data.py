@@ -62,9 +62,10 @@ def prepare(
 
     hh_rlhf:helpfulness=FILE says what was chosen by, where the folder's name does not (helpful-base, harmless-base).
     """
-    from train.prepare import Mix, Wordings, compose
+    from train.prepare import Mix, compose
     from train.readers import READERS, Skipped, unseen
     from train.rows import Pair, write
+    from train.wordings import Wordings
 
     skipped = Skipped()
     pairs: list[Pair] = []

@@ -11,6 +11,7 @@ from gateway.audit.pairs import pairs_of
 from tests.gateway.audit.conftest import row
 from train import prepare, readers
 from train.readers import Skipped
+from train.wordings import Wordings
 
 DRAFT, BETTER = "Tea is hot water with leaves in it.", "Tea is made with hot water and leaves."
 
@@ -71,7 +72,7 @@ def test_training_reads_them_with_objectives_that_only_this_deployment_has(tmp_p
     pairs = list(readers.normalised(path, skipped))
     assert not skipped
     rng = random.Random(1)
-    rows = [made for pair in pairs for made in prepare.reformulated(pair, prepare.Wordings(), rng, skipped)]
+    rows = [made for pair in pairs for made in prepare.reformulated(pair, Wordings(), rng, skipped)]
     assert not skipped
     assert [made.kind for made in rows] == ["better", "equal"]
     assert rows[0].context[0].text == "How is tea made?"
