@@ -3,7 +3,9 @@
 #   docker build -t metaaligner-gateway .
 #   docker run -p 127.0.0.1:8000:8000 metaaligner-gateway
 #
-# With files of your own: -v "$PWD/policies.yaml:/etc/metaaligner/policies.yaml:ro", objectives.yaml alike.
+# With files of your own, in a folder that is mounted whole, so that a save by renaming is seen:
+# -v "$PWD/conf:/etc/metaaligner:ro". To keep the audit trail: -v trail:/var/lib/metaaligner. Stop it with
+# `docker stop --time 75`, as `drain_s` and what comes after it take longer than the 10 s it would have.
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/venv

@@ -21,6 +21,9 @@ class Task:
 
     `segment`: the draft is only a stretch of an answer. `salt`: an engine that can shares computed prefixes among
     tasks of the same salt only. `headers` go to the engine with whatever it is asked.
+
+    `required`: those of the objectives that hold whatever else is asked for. `defined`: of the objectives, the last so
+    many are in the words of who asks.
     """
 
     context: tuple[Turn, ...]
@@ -31,10 +34,17 @@ class Task:
     segment: bool = False
     salt: str = ""
     headers: Mapping[str, str] | None = None
+    required: tuple[Objective, ...] = ()
+    defined: int = 0
 
     @property
     def may_refuse(self) -> bool:
         return any(aim.may_refuse for aim in self.objectives)
+
+    @property
+    def configured(self) -> tuple[Objective, ...]:
+        """The objectives whose words who asks may not know."""
+        return self.objectives[: len(self.objectives) - self.defined]
 
 
 @dataclass(slots=True)

@@ -15,10 +15,12 @@ from pydantic import Field
 
 from corrector import gate, protect, segments
 from corrector.ahead import Ahead
-from corrector.correction import Correction, Task, Verdict, first_resumed, last, summed
+from corrector.context import fit
+from corrector.correction import Correction, Task, last
 from corrector.gate import GateOptions
 from corrector.generation import ContextTooLong, Usage, as_text, generate, request
 from corrector.objectives import Objective
+from corrector.part import Faulty, Part, Unfit, joined
 from corrector.quoting import Quoting
 from corrector.strictyaml import Strict
 from corrector.templates import Prompt, Turn, load
@@ -49,31 +51,13 @@ class CorrectorOptions(Strict):
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A task as the engine will see it. `context`: of the `quoted` turns, those that fit."""
+    """A task as the engine will see it. `context`: the turns that fit, quoted; `shortened`: the first of them is."""
 
     masked: protect.Masked
     joiner: str
     context: tuple[Turn, ...]
-    quoted: tuple[Turn, ...]
+    shortened: bool
     parts: list[str]
-
-
-@dataclass(slots=True)
-class _Part:
-    """One stretch of the masked draft on its way through. `sent` is what has left already."""
-
-    masked: str
-    first_span: int
-    last_span: int
-    options: GateOptions
-    slack: int = gate.SLACK_CHARS
-    instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
-    written: str = ""
-    restored: int = 0  # how much of what is written could have its spans restored, in characters
-    sent: str = ""
-    verdict: Verdict = "corrected"
-    reason: str = "rewritten"
-    resumed_at: int | None = None
 
 
 class Corrector:
@@ -103,6 +87,12 @@ class Corrector:
         """
         usage = Usage()
         masked = await _aside(len(task.draft), protect.mask, task.draft, self._quoting.pattern)
+        if task.may_refuse and protect.hides_prose(masked):
+            refusal = await self._refusal(task, usage)
+            if refusal is not None:
+                yield refusal.text
+                yield refusal
+                return
         if not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
@@ -110,7 +100,8 @@ class Corrector:
             return
         self._corrections += 1
         try:
-            asked = await _aside(len(task.draft), self._asked, task, masked)
+            chars = len(task.draft) + sum(len(turn.text) for turn in task.context)
+            asked = await _aside(chars, self._asked, task, masked)
             async with aclosing(self._parts(task, asked, usage)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -148,29 +139,61 @@ class Corrector:
     def _asked(self, task: Task, masked: protect.Masked) -> _Asked:
         """The masked draft cut, and of its context what there is room for, quoted."""
         joiner = self._quoting.joiner(task.draft, *(turn.text for turn in task.context))
-        context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in task.context)
         size, context_size = self._sizes(masked.text, task.objectives)
-        return _Asked(masked, joiner, _fit(context, context_size), context, segments.split(masked.text, size))
+        kept = fit(task.context, context_size)
+        shortened = bool(kept) and kept[0].text != task.context[-len(kept)].text
+        context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in kept)
+        return _Asked(masked, joiner, context, shortened, segments.split(masked.text, size))
+
+    async def _refusal(self, task: Task, usage: Usage) -> Correction | None:
+        """Of a draft whose prose stands in its code blocks or formulas: a refusal of it, if the engine has one.
+
+        It is shown what they say, which else it never sees. Anything but a refusal is not made use of.
+        """
+        asked = self._asked(task, protect.shown(task.draft, self._quoting.pattern))
+        core = asked.parts[0].strip()
+        part = self._begun(task, core, 0)
+        pieces = self._checked(part, core, self._written(task, core, asked.context, usage), usage)
+        try:
+            async with aclosing(pieces):
+                async for _ in pieces:
+                    if len(part.written) > gate.SHORTEST_CHARS and not gate.refuses(core, part.written):
+                        return None
+        except (Faulty, ContextTooLong):
+            return None
+        except WireError as error:
+            if not task.keep_draft_on_failure:
+                raise
+            return Correction(task.draft, "failed", _failure(error))
+        text = part.written.replace(asked.joiner, "") if asked.joiner else part.written
+        if not gate.refuses(core, text) or protect.PLACEHOLDER.search(text):
+            return None
+        part.sent = text
+        return joined([part], usage, dropped_turns=len(task.context) - len(asked.context))
 
     async def _parts(self, task: Task, asked: _Asked, usage: Usage) -> AsyncGenerator[str | Correction, None]:
         """Part by part; one for which there is no room is tried with less context, then in halves."""
         masked, joiner, kept = asked.masked, asked.joiner, asked.context
         waiting = deque(asked.parts)
-        options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
-        done: list[_Part] = []
+        required = replace(task, objectives=task.required, defined=0)
+        done: list[Part] = []
         span = 0
         while waiting:
             await asyncio.sleep(0)  # a part that fails or passes at once waits for nothing, and there may be thousands
             text = waiting.popleft()
-            part = _Part(text, span, span + len(protect.PLACEHOLDER.findall(text)), options)
-            if task.segment:
-                part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(text)))
+            part = self._begun(task, text, span)
             try:
-                async for piece in self._part(task, part, masked.spans, kept, joiner, usage):
-                    yield piece
+                try:
+                    async for piece in self._part(task, part, masked.spans, kept, joiner, usage):
+                        yield piece
+                except Unfit as unfit:
+                    part = self._begun(required, text, span)
+                    part.instead_of = unfit.reason
+                    async for piece in self._part(required, part, masked.spans, kept, joiner, usage):
+                        yield piece
             except ContextTooLong:
                 if kept:
-                    kept = _fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
+                    kept = fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
                     waiting.appendleft(text)
                     continue
                 if segments.tokens(text) >= SMALLEST_PART:
@@ -179,13 +202,26 @@ class Corrector:
                 if not task.keep_draft_on_failure:
                     raise Malformed(f"{self._endpoint.name} has no room even for a sentence") from None
                 part.verdict, part.reason = "failed", "corrector_unavailable"
-                part.sent = _restored(text, masked.spans)
+                part.sent = part.draft(masked.spans)
                 yield part.sent
             done.append(part)
             span = part.last_span
-        told = _summary(task, done, usage, dropped=len(task.context) - len(kept))
-        told.shortened_turn = bool(kept) and kept[0].text != asked.quoted[-len(kept)].text
+        told = joined(done, usage, dropped_turns=len(task.context) - len(kept))
+        if kept:
+            whole_one = kept[0] == asked.context[-len(kept)]
+            told.shortened_turn = not whole_one or (asked.shortened and len(kept) == len(asked.context))
         yield told
+
+    def _begun(self, task: Task, masked: str, first_span: int) -> Part:
+        options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
+        last_span = first_span + len(protect.PLACEHOLDER.findall(masked))
+        part = Part(masked, first_span, last_span, options, may_refuse=task.may_refuse)
+        if task.segment:
+            part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(masked)))
+        # Words of who asks are no secret; as a fault, they would be a way to have a refusal refused.
+        begun = (aim.description[:HOLD_CHARS] for aim in task.configured if len(aim.description) >= HOLD_CHARS)
+        part.instructions = tuple(words for words in begun if words not in masked)
+        return part
 
     def _sizes(self, masked: str, objectives: Sequence[Objective]) -> tuple[int, int]:
         """Estimated tokens: the longest part of a draft, and what its context may have beside it."""
@@ -198,7 +234,7 @@ class Corrector:
     async def _part(
         self,
         task: Task,
-        part: _Part,
+        part: Part,
         spans: tuple[str, ...],
         context: tuple[Turn, ...],
         joiner: str,
@@ -210,17 +246,13 @@ class Corrector:
         trail = part.masked[len(part.masked.rstrip()) :] if core else ""
         if not protect.prose(core):
             part.verdict, part.reason = "unchanged", "nothing_to_correct"
-            part.sent = _restored(part.masked, spans)
+            part.sent = part.draft(spans)
             yield part.sent
             return
-        prompt = self._template.render(context, core, task.objectives)
-        begun = (aim.description[:HOLD_CHARS] for aim in task.objectives if len(aim.description) >= HOLD_CHARS)
-        part.instructions = tuple(words for words in begun if words not in core)
-        limit = min(self._options.max_new_tokens, int(segments.tokens(core) * self._options.gate.max_ratio) + 128)
         restorer = protect.Restorer(spans, part.first_span, part.last_span)
         ready = lead  # restored, and not sent yet
         try:
-            async for piece in self._checked(part, core, self._generate(task, prompt, limit, usage), usage):
+            async for piece in self._checked(part, core, self._written(task, core, context, usage), usage):
                 ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
                 part.restored = len(part.written)
                 if task.live and part.written.strip() and ready:
@@ -231,22 +263,23 @@ class Corrector:
                 # Of what is refused nothing is kept, and no span of it either.
                 restorer.expected = part.first_span if gate.refuses(core, part.written) else part.last_span
             ready += restorer.finish() + trail
-        except (protect.SpanLost, _Fault) as fault:
-            part.verdict = "kept_original"
-            part.reason = fault.reason if isinstance(fault, _Fault) else "protected_span_lost"
-            ready = self._original(part, spans, restorer.restored, joiner)
+        except (protect.SpanLost, Faulty) as fault:
+            reason = fault.reason if isinstance(fault, Faulty) else "protected_span_lost"
+            if not part.sent and task.required and task.required != task.objectives:
+                raise Unfit(reason) from None
+            part.verdict, part.reason = "kept_original", reason
+            ready = part.original(spans, restorer.restored, joiner)
         except WireError as error:
             if not task.keep_draft_on_failure:
                 raise
             part.verdict, part.reason = "failed", _failure(error)
-            ready = self._original(part, spans, restorer.restored, joiner)
+            ready = part.original(spans, restorer.restored, joiner)
         part.sent += ready
-        if part.verdict == "corrected" and part.sent == _restored(part.masked, spans):
-            part.verdict, part.reason = "unchanged", "already_aligned"
+        part.compare(part.draft(spans))
         if ready:
             yield ready
 
-    async def _checked(self, part: _Part, core: str, pieces: AsyncIterator[str], usage: Usage) -> AsyncIterator[str]:
+    async def _checked(self, part: Part, core: str, pieces: AsyncIterator[str], usage: Usage) -> AsyncIterator[str]:
         """The generated text without white space around it, stopped at the first fault.
 
         Its tail is held back, until the gate has passed the whole.
@@ -258,7 +291,8 @@ class Corrector:
             with timed:
                 if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
                     checked = len(part.written) + len(held)
-                    _raise(gate.growing(core, part.written + held, part.options, part.slack))
+                    text = part.written + held
+                    _raise(gate.growing(core, text, part.options, part.slack, may_refuse=part.may_refuse))
                 self._no_leak(part, core, held)
             word = held.rfind(" ", 0, max(cut, 0)) + 1
             cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
@@ -269,48 +303,28 @@ class Corrector:
         held = held.rstrip()
         with timed:
             self._no_leak(part, core, held)
-            _raise(gate.whole(core, part.written + held, usage.finish_reason, part.options, part.slack))
+            text, ended = part.written + held, usage.finish_reason
+            _raise(gate.whole(core, text, ended, part.options, part.slack, may_refuse=part.may_refuse))
         part.written += held
         yield held
+
+    def _written(self, task: Task, core: str, context: tuple[Turn, ...], usage: Usage) -> AsyncGenerator[str, None]:
+        """What the engine makes of a part's core."""
+        limit = min(self._options.max_new_tokens, int(segments.tokens(core) * self._options.gate.max_ratio) + 128)
+        return self._generate(task, self._template.render(context, core, task.objectives), limit, usage)
 
     def _generate(self, task: Task, prompt: Prompt, limit: int, usage: Usage) -> AsyncGenerator[str, None]:
         asked = request(self._model, prompt, limit, task.salt if self._salts_prefixes else "")
         return generate(self._endpoint, asked, self._options.timeout_s, usage, task.headers)
 
-    def _no_leak(self, part: _Part, core: str, held: str) -> None:
+    def _no_leak(self, part: Part, core: str, held: str) -> None:
         """No delimiter and no instruction of the prompt, from where one could reach into what is new."""
         text, start = part.written + held, max(0, len(part.written) - HOLD_CHARS)
         leaked = self._quoting.imitates(text, start)
         if leaked is not None and leaked not in core:
-            raise _Fault("template_leak")
+            raise Faulty("template_leak")
         if any(text.find(words, start) >= 0 for words in part.instructions):
-            raise _Fault("template_leak")
-
-    @staticmethod
-    def _original(part: _Part, spans: tuple[str, ...], restored: int, joiner: str) -> str:
-        """The draft in place of the correction: all of it, or from where what was sent leaves off, skipping nothing."""
-        if not part.sent:
-            return _restored(part.masked, spans)
-        part.resumed_at = len(part.sent)
-        start, end = 0, len(part.masked)
-        for match in protect.PLACEHOLDER.finditer(part.masked):
-            if int(match.group(1)) <= restored:
-                start = match.end()
-            else:
-                end = match.start()
-                break
-        # What is written beyond a span that could not be restored was never sent.
-        since = protect.PLACEHOLDER.split(part.written[: part.restored])[-1]
-        come, seamless = segments.resumed(part.masked[start:end], since.replace(joiner, "") if joiner else since)
-        rest = _restored(part.masked[start + come :], spans)
-        if not rest.strip():
-            trail = part.masked[len(part.masked.rstrip()) :]  # what stands between it and the next part
-            return "" if part.sent.endswith(trail) else trail
-        if seamless:  # the draft itself has what stands between
-            return rest.lstrip(" \t") if part.sent[-1:].isspace() else rest
-        if segments.at_border(part.masked, start + come):
-            return "\n\n" + rest.lstrip("\n")
-        return segments.continued(part.sent, rest)
+            raise Faulty("template_leak")
 
 
 async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correction:
@@ -333,12 +347,6 @@ async def _aside(chars: int, work: Callable[..., Result], *args: Any) -> Result:
     return work(*args) if chars < LARGE_CHARS else await asyncio.to_thread(work, *args)
 
 
-class _Fault(Exception):
-    def __init__(self, reason: gate.Fault) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-
 class _Timed:
     """Adds what the gate takes to the usage, whatever it finds."""
 
@@ -356,45 +364,8 @@ class _Timed:
 
 def _raise(fault: gate.Fault | None) -> None:
     if fault is not None:
-        raise _Fault(fault)
-
-
-def _fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:
-    """The newest turns that fit; a last one that is too long by itself loses its middle."""
-    kept: deque[Turn] = deque()
-    for turn in reversed(context):
-        cost = segments.tokens(turn.text) + 8
-        if cost > size:
-            if not kept and size > 32:
-                kept.appendleft(Turn(turn.role, segments.shorten(turn.text, size - 16)))
-            break
-        kept.appendleft(turn)
-        size -= cost
-    return tuple(kept)
-
-
-def _restored(masked: str, spans: tuple[str, ...]) -> str:
-    return protect.restore(protect.Masked(masked, spans))
+        raise Faulty(fault)
 
 
 def _failure(error: WireError) -> str:
     return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"
-
-
-def _summary(task: Task, parts: list[_Part], usage: Usage, *, dropped: int) -> Correction:
-    verdict, reason = summed([(part.verdict, part.reason) for part in parts])
-    return Correction(
-        text="".join(part.sent for part in parts),
-        verdict=verdict,
-        reason=reason,
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        parts=len(parts),
-        dropped_turns=dropped,
-        resumed_at=first_resumed((part.sent, part.resumed_at) for part in parts),
-        queue_s=usage.queue_s,
-        first_token_s=usage.first_token_s,
-        total_s=time.monotonic() - usage.started,
-        started=usage.started,
-        gate_s=usage.gate_s,
-    )

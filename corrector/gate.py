@@ -43,9 +43,14 @@ class GateOptions(Strict):
         return self if least >= self.min_ratio else self.model_copy(update={"min_ratio": least})
 
 
-def growing(draft: str, correction: str, options: GateOptions, slack: int = SLACK_CHARS) -> Fault | None:
-    """Faults that show while the correction is still being written, and that more text cannot mend."""
-    if len(correction) > len(draft) * options.max_ratio + slack:
+def growing(
+    draft: str, correction: str, options: GateOptions, slack: int = SLACK_CHARS, *, may_refuse: bool = False
+) -> Fault | None:
+    """Faults that show while the correction is still being written, and that more text cannot mend.
+
+    `may_refuse`: a refusal is as long as it takes, also of a draft of a few words.
+    """
+    if len(correction) > len(draft) * options.max_ratio + slack and not (may_refuse and refuses(draft, correction)):
         return "too_long"
     # A loop that the draft has too may be copied; what goes on beyond it is the corrector's own.
     if loops(correction) and (len(correction) > len(draft) + slack or not _has_loop_of(draft, correction)):
@@ -54,12 +59,16 @@ def growing(draft: str, correction: str, options: GateOptions, slack: int = SLAC
 
 
 def whole(
-    draft: str, correction: str, finish_reason: str | None, options: GateOptions, slack: int = SLACK_CHARS
-) -> Fault | None:
-    """Every fault, of a finished correction. Both texts masked, so that code does not count as prose."""
+    draft: str, correction: str, finish_reason: str | None, options: GateOptions, slack: int = SLACK_CHARS, *,
+    may_refuse: bool = False,
+) -> Fault | None:  # fmt: skip
+    """Every fault, of a finished correction. Both texts masked, so that code does not count as prose.
+
+    `may_refuse`: a refusal may be in another language than what it refuses.
+    """
     if not correction.strip():
         return "empty"
-    fault = growing(draft, correction, options, slack)
+    fault = growing(draft, correction, options, slack, may_refuse=may_refuse)
     if fault is not None:
         return fault
     if finish_reason not in _ENDED:
@@ -67,7 +76,7 @@ def whole(
     if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"
     ours, theirs = script(correction), script(draft)
-    if ours and theirs and ours != theirs:
+    if ours and theirs and ours != theirs and not (may_refuse and refuses(draft, correction)):
         return "other_script"
     return None
 
@@ -115,8 +124,8 @@ def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool
 
 def _shared(draft: str, correction: str) -> float:
     """How much of the correction stands in the draft as well, from 0 to 1."""
-    ours = _pieces(correction)
-    return len(ours & _pieces(draft)) / max(len(ours), 1)
+    ours = _pieces(correction.casefold())
+    return len(ours & _pieces(draft.casefold())) / max(len(ours), 1)
 
 
 def _pieces(text: str) -> set[str]:

@@ -28,6 +28,10 @@ _URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PARAGRAPH_END = re.compile(r"\n[ \t]*(?=[\r\n])")
 LONGEST_MATH = 4000
+FEWEST_WORDS = 6  # of a span that says something, rather than names it
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_CODE = re.compile(r"[{}\[\]<>=_$\\/|#+&@%^~]|\w\(|\w\.\w|[;:](?=\n|\Z)")  # marks that prose has few of
+_OUTER = re.compile(r"\A[\W_]+|[\W_]+\Z")  # of a span: its own marks
 NOTHING = r"(?!)"  # the pattern of no further spans
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
@@ -55,6 +59,17 @@ def mask(text: str, also: str = NOTHING) -> Masked:
             kept += (text[done : opener.start()], f"[[{len(spans)}]]")
             done = end
     return Masked("".join((*kept, text[done:])), tuple(spans))
+
+
+def shown(text: str, also: str) -> Masked:
+    """The same without spans of the kinds known here: what code blocks and formulas say stands there as it is."""
+    spans: list[str] = []
+
+    def span(match: re.Match[str]) -> str:
+        spans.append(match.group())
+        return f"[[{len(spans)}]]"
+
+    return Masked(re.sub(f"{PLACEHOLDER.pattern}|{also}", span, text), tuple(spans))
 
 
 def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int]:
@@ -187,6 +202,22 @@ def restore(masked: Masked) -> str:
 def prose(masked_text: str) -> bool:
     """Is there anything beside the placeholders that could be rewritten?"""
     return any(char.isalpha() for char in PLACEHOLDER.sub("", masked_text))
+
+
+def hides_prose(masked: Masked) -> bool:
+    """Does most of what the text says stand in spans that are no code, as sentences in a code block are none?"""
+    hidden = sum(_letters(span) for span in masked.spans if _reads_as_prose(span))
+    return hidden > _letters(PLACEHOLDER.sub("", masked.text))
+
+
+def _reads_as_prose(span: str) -> bool:
+    said = _OUTER.sub("", span)
+    words = max(len(_WORD.findall(said)), _letters(said) // 4)  # some languages have no spaces between them
+    return words >= FEWEST_WORDS and len(_CODE.findall(said)) < words * 0.1
+
+
+def _letters(text: str) -> int:
+    return sum(map(str.isalpha, text))
 
 
 class SpanLost(Exception):

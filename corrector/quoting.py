@@ -17,6 +17,7 @@ _SPECIAL = (
     r"|</?think>|<(?:file_?sep|file_?name|repo_?name|gh_stars|empty_output|(?:issue|jupyter|commit|fim)_[a-z]{1,20})>"
 )
 _HALF = r"[\ud800-\udfff]"  # of a surrogate pair: no text for an engine
+_HALVES = re.compile(_HALF)
 # At the start of a line these are the turns of a transcript (`templates.transcript`), in every family.
 _TURN = r"(?<![^\n\r\x0b\x0c\x85\u2028\u2029])[ \t]*(?:Human|Assistant)[ \t]*:"
 
@@ -37,8 +38,10 @@ class Quoting:
     def quote(self, text: str, joiner: str) -> str:
         """Breaks every imitation up; where no joiner is free, with a dot, which `replace` cannot take out again.
 
-        White space would not do: a delimiter with space in it is one.
+        White space would not do: a delimiter with space in it is one. Halves of surrogate pairs are joined or replaced.
         """
+        if _HALVES.search(text):
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return self._compiled.sub(lambda match: re.sub(r"(?<=\S)", joiner or "\u00b7", match.group(), count=1), text)
 
     def imitates(self, text: str, start: int = 0) -> str | None:

@@ -259,3 +259,7 @@ async def _align_file(
     except batch.BatchError as error:
         raise click.ClickException(str(error)) from None
     click.echo(", ".join(f"{count} {verdict}" for verdict, count in verdicts.most_common()) or "no rows")
+
+
+if __name__ == "__main__":  # as `accelerate launch --module` starts it
+    main()

@@ -11,6 +11,7 @@ from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, whole
 from corrector.segmented import SegmentedDraft, in_segments
 from gateway import exchange
+from gateway.citations import moved
 from gateway.errors import GatewayError
 from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingSplit
 from gateway.plan import Plan
@@ -33,7 +34,7 @@ def task(request: ChatRequest, todo: Plan, draft: str, *, live: bool = False, ke
     context = exchange.conversation(request.body["messages"])
     return Task(
         context, draft, todo.objectives, live=live, keep_draft_on_failure=keep, salt=todo.salt,
-        headers=request.corrector_headers,
+        headers=request.corrector_headers, required=todo.required, defined=todo.defined,
     )  # fmt: skip
 
 
@@ -45,6 +46,16 @@ def draft_of(text: str, todo: Plan) -> tuple[str, str]:
 def name_skip(told: Correction, called_tools: bool) -> None:
     if told.reason == "empty_draft" and called_tools:
         told.reason = "tool_calls"
+
+
+def end_of(spoken: Spoken, todo: Plan) -> Json:
+    """The last chunk of a choice, and in it what was said of places in its text."""
+    end, said = dict(spoken.choice.finish or {}), spoken.choice.text
+    if spoken.choice.annotations:
+        thinking = "" if todo.drops_thinking else said[: len(said) - len(spoken.draft)]
+        places = moved(spoken.choice.annotations, said, thinking + spoken.correction.text)
+        end["delta"] = {"annotations": places} if places else {}
+    return end
 
 
 def unavailable(error: WireError) -> GatewayError:
@@ -145,7 +156,7 @@ class LiveDraft:
             index, piece = choice.get("index", 0), exchange.message_text(choice.get("delta") or {})
             if self._todo.drops_thinking:
                 split = self._splits.setdefault(index, _split(self._todo))
-                piece = split.feed(piece) + (split.finish() if choice.get("finish_reason") is not None else "")
+                piece = split.feed(piece) + (split.finish() if choice.get("finish_reason") else "")
             if piece:
                 yield {**self._held.envelope, "choices": [], "align": {"draft": piece, "index": index}}
 

@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -24,7 +24,6 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.tokens import CommentToken
 from ruamel.yaml.util import load_yaml_guess_indent
 
-from corrector import objectives
 from corrector.strictyaml import ConfigError
 
 
@@ -44,8 +43,8 @@ class Edit:
     backup: Path | None
 
 
-def version(path: Path) -> str:
-    return _hash(path.read_bytes())
+def version(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()
 
 
 def why_not(path: Path) -> str | None:
@@ -58,24 +57,25 @@ def why_not(path: Path) -> str | None:
 
 
 def describe(
-    path: Path, key: str, description: str, before: str, policies: Collection[str], *, dry_run: bool = False
+    path: Path, key: str, description: str, before: str, check: Callable[[Path], object], *, dry_run: bool = False
 ) -> Edit:
     """Writes a description of an objective, which may be new, into the file.
 
-    `before` is the version that the change was made to. Raises `Changed`, and `ConfigError` with the line where the
+    `before` is the version that the change was made to; `check` raises `ConfigError` for a file that nobody should
+    write. Raises `Changed`, and `ConfigError` with the line where the
     result would not be valid.
     """
     path = path.resolve()  # a link stays one
     with _alone(path.parent):
         old = path.read_bytes()
-        if _hash(old) != before:
+        if version(old) != before:
             raise Changed
         new = _described(path, old, key, description)
-        _check(path, new, policies)
+        _try(path, new, check)
         backup = None if dry_run else _written(path, old, new)
     was, will_be = (raw.decode("utf-8", "replace").splitlines(keepends=True) for raw in (old, new))
     diff = "".join(difflib.unified_diff(was, will_be, path.name, path.name, n=2))
-    return Edit(diff, _hash(new), backup)
+    return Edit(diff, version(new), backup)
 
 
 def _described(path: Path, old: bytes, key: str, description: str) -> bytes:
@@ -187,16 +187,12 @@ def _put(aims: CommentedMap, key: str, description: str) -> None:
             aims.ca.items[name] = [None, None, CommentToken(comment, between[2].start_mark), None]
 
 
-def _check(path: Path, raw: bytes, policies: Collection[str]) -> None:
+def _try(path: Path, raw: bytes, check: Callable[[Path], object]) -> None:
     trial = path.with_name(f".{path.name}.trial")
     try:
         trial.write_bytes(raw)
-        objectives.read(trial, policies=policies)
+        check(trial)
     except ConfigError as error:
-        raise ConfigError(path, error.line, error.message) from None
+        raise error if error.path != trial else ConfigError(path, error.line, error.message) from None
     finally:
         trial.unlink(missing_ok=True)
-
-
-def _hash(raw: bytes) -> str:
-    return hashlib.sha256(raw).hexdigest()

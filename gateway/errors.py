@@ -41,6 +41,13 @@ class GatewayError(Exception):
         """The JSON body: an upstream's own where there is one."""
         return self._body if self._body is not None else dumps(self.as_object())
 
+    def body_for(self, may_see_draft: bool) -> bytes:
+        """The body; for who may not see drafts, of an upstream's only what OpenAI's has: others quote what was said."""
+        if self._body is None or may_see_draft:
+            return self.body
+        error = loads(self._body)["error"]
+        return dumps({"error": {name: error.get(name) for name in ("message", "type", "param", "code")}})
+
     def as_object(self) -> dict[str, Any]:
         return error_object(self.status, self.code, self.message, self.param)
 

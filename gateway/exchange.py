@@ -263,6 +263,7 @@ class StreamedChoice:
     texts: list[str] = field(default_factory=list)
     finish: Json | None = None
     finish_event: Json = field(default_factory=dict)
+    annotations: list[Any] = field(default_factory=list)  # of the text, by its places: they wait for it
     had_logprobs: bool = False
     called_tools: bool = False
     told: int = 0  # how many of the texts `news` has given
@@ -309,7 +310,7 @@ class HeldStream:
         for choice in choices:
             passing.extend(self._take_choice(choice, top))
         # Usage in the chunk of an end goes with that end, and not with what passes before it.
-        ends = any(choice.get("finish_reason") is not None for choice in choices)
+        ends = any(choice.get("finish_reason") for choice in choices)
         if self.ended and not ends and not passing and top.get("usage") is not None:
             self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         return {**(said if ends else top), "choices": passing} if passing else None
@@ -333,21 +334,21 @@ class HeldStream:
             if delta.get("content") == "":  # it was all thinking
                 del delta["content"]
         state.called_tools |= bool(delta.get("tool_calls") or delta.get("function_call"))
-        shown = {**choice, "delta": delta}
+        if isinstance(delta.get("annotations"), list) and delta["annotations"]:
+            state.annotations += delta.pop("annotations")
+        # Some servers have a reason in every chunk, or "" in all but the last: an end is told once, and has no news.
+        ends = bool(choice.get("finish_reason"))
+        shown = {**choice, "delta": delta, "finish_reason": None}
         if choice.get("logprobs") is not None:
             state.had_logprobs = True
             shown["logprobs"] = None
         if first:
-            opening = {"role": role or "assistant", **({"content": ""} if had_text else {}), **delta}
-            if choice.get("finish_reason") is not None:
-                yield {**shown, "delta": opening, "finish_reason": None}
-                shown["delta"] = {}
-            else:
-                shown["delta"] = opening
-        if choice.get("finish_reason") is not None:
-            state.finish, state.finish_event = shown, top
-        elif shown["delta"]:
+            shown["delta"] = {"role": role or "assistant", **({"content": ""} if had_text else {}), **delta}
+        if shown["delta"]:
             yield shown
+        if ends:
+            state.finish = {**shown, "delta": {}, "finish_reason": choice["finish_reason"]}
+            state.finish_event = top
 
     def text_chunk(self, choice: StreamedChoice, text: str) -> Json:
         """A chunk in the stream's own envelope that says a piece of text."""

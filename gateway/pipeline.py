@@ -21,6 +21,7 @@ from typing import Any
 from corrector.correction import Correction
 from corrector.corrector import Corrector
 from gateway import corrections, exchange, plan, replies, report, spans
+from gateway.citations import moved
 from gateway.corrections import LiveDraft, Spoken
 from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
@@ -117,6 +118,7 @@ class Pipeline:
         if todo.skip is None and todo.mode != "shadow" and snapshot.correctors[todo.corrector].goes_ahead:
             record.ahead = snapshot.correctors[todo.corrector].ahead(corrections.task(request, todo, ""))
         failure: WireError | None = None
+        record.asked_s = record.since()
         for name in todo.policies:
             asked = request if record.trace is None else spans.asking(request, record.trace, name, snapshot.config)
             try:
@@ -290,6 +292,8 @@ class Pipeline:
             corrections.name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
             shown = told.text if todo.drops_thinking else thinking + told.text
             if shown != thinking + draft:
+                if message.get("annotations"):
+                    message["annotations"] = moved(message["annotations"], thinking + draft, shown)
                 exchange.with_text(message, shown)
             if choice.get("logprobs") is not None and (shown != thinking + draft or todo.drops_thinking):
                 choice["logprobs"] = None  # they are of what was written, thinking and all
@@ -319,8 +323,8 @@ class Pipeline:
                         record.corrections[chunk.choice.index] = chunk.correction
                         report.note(record)
                         align = report.align(todo, record, [chunk.correction], [chunk.draft])
-                        end = {**chunk.choice.finish_event, "choices": [chunk.choice.finish], "align": align}
-                        yield sse.encode(end)
+                        end = corrections.end_of(chunk, todo)
+                        yield sse.encode({**chunk.choice.finish_event, "choices": [end], "align": align})
                     else:
                         yield sse.encode(chunk)
             for event in held.usage_events:
@@ -365,14 +369,14 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
         answer = exchange.only_known(answer)
     ends = False
     for choice in answer.get("choices") or ():
-        ends |= choice.get("finish_reason") is not None
+        ends |= bool(choice.get("finish_reason"))
         if todo.drops_thinking:
             said = choice.get("message") or choice.get("delta") or {}
             if choice.get("logprobs") is not None:
                 choice["logprobs"] = None  # they are of the thinking too
             exchange.drop_reasoning(said)
             dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
-            dropped.drop(said, ends=thinking is None or choice.get("finish_reason") is not None)
+            dropped.drop(said, ends=thinking is None or bool(choice.get("finish_reason")))
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
 
 
@@ -389,4 +393,4 @@ def _drafts(texts: dict[int, str], todo: Plan) -> dict[int, str]:
 def error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
     record.status, record.error = error.status, error.code
-    return b"data: " + b" ".join(error.body.splitlines()) + b"\n\n"
+    return b"data: " + b" ".join(error.body_for(record.may_see_draft).splitlines()) + b"\n\n"

@@ -44,6 +44,7 @@ class Plan:
     policies: tuple[str, ...]  # the policy, then its fallbacks that the tenant may use
     corrector: str
     objectives: tuple[Objective, ...]
+    required: tuple[Objective, ...]  # of these, the first ones are the tenant's whatever a request asks for
     defined: int  # of these, the last ones are the request's own
     mode: Mode
     return_draft: bool
@@ -130,6 +131,7 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
         policies=(policy_name, *(name for name in policy.fallbacks if name in allowed)),
         corrector=policy.corrector,
         objectives=objectives,
+        required=config.objectives.ordered(config.objectives.expand(tenant.required)),
         defined=len(wish.define),
         mode=mode,
         return_draft=wish.return_draft,

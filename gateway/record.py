@@ -37,6 +37,8 @@ class Record:
     verdict: str = "-"
     reason: str = "-"
     error: str | None = None
+    received_s: float = 0.0  # since the request came, as are the next three: its body is there
+    asked_s: float = 0.0
     policy_ttft_s: float | None = None
     policy_s: float | None = None
     corrector: str = "-"
@@ -61,20 +63,30 @@ class Record:
     def keeps_texts(self) -> bool:
         return self.rules is not None and self.rules.audit == "full"
 
+    @property
+    def may_see_draft(self) -> bool:
+        """May who asks? As long as nobody knows who that is, there is none to be seen."""
+        return self.rules is None or self.rules.may_see_draft
+
     def since(self) -> float:
         """Seconds since the request came."""
         return time.perf_counter() - self.started
+
+    def own_s(self) -> float:
+        """What the gateway itself has taken so far, and not the client's sending, the policy or the corrector."""
+        policy_s = 0.0 if self.policy_s is None else self.policy_s - self.asked_s
+        return max(0.0, self.since() - self.received_s - policy_s - self.corrector_s)
 
     def finish(self, metrics: Metrics, log: Any) -> None:
         if self.ahead is not None:
             self.ahead.cancel()
         self.total_s = total = self.since()
-        own = max(0.0, total - (self.policy_s or 0.0) - self.corrector_s)
+        own = self.own_s()
         metrics.requests.labels(self.policy, self.tenant, self.verdict, first_reason(self.reason), self.status).inc()
         if self.policy_ttft_s is not None:
-            metrics.policy_ttft.labels(self.policy, self.tenant).observe(self.policy_ttft_s)
+            metrics.policy_ttft.labels(self.policy, self.tenant).observe(self.policy_ttft_s - self.asked_s)
         if self.policy_s is not None:
-            metrics.policy_total.labels(self.policy, self.tenant).observe(self.policy_s)
+            metrics.policy_total.labels(self.policy, self.tenant).observe(self.policy_s - self.asked_s)
             metrics.overhead.observe(own)
         if self.corrector_s:
             metrics.corrector_total.labels(self.corrector).observe(self.corrector_s)

@@ -113,6 +113,10 @@ class Reloader:
     def objectives_path(self) -> Path:
         return self._paths[1]
 
+    def check(self, objectives_path: Path) -> None:
+        """Raises the `ConfigError` with which a reload would reject this file in the place of the objectives'."""
+        read(self._paths[0], objectives_path, anonymous=self._anonymous)
+
     async def aclose(self) -> None:
         tasks = [task for task in (self._watch, self._reload, *self._retired) if task is not None]
         for task in tasks:
@@ -180,6 +184,7 @@ class Reloader:
             raise
         self._live.append(new)
         self.last_error = None
+        self._metrics.rejected.set(0)
         self._metrics.reloads.labels("applied").inc()
         took_ms = round((time.perf_counter() - started) * 1000, 1)
         self._log.info("reload.applied", took_ms=took_ms, changed=changed)
@@ -189,6 +194,7 @@ class Reloader:
 
     def _reject(self, error: str) -> None:
         self.last_error = error
+        self._metrics.rejected.set(1)
         self._metrics.reloads.labels("rejected").inc()
         self._log.error("reload.rejected", error=error)
         self.history.append({"time": time.time(), "result": "rejected", "error": error})

@@ -61,6 +61,10 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self.reloads = Counter("metaaligner_reloads", "Configuration reloads.", ["result"], registry=registry)
+        self.rejected = Gauge(
+            "metaaligner_configuration_rejected", "1 while a saved configuration is not in force, as it is not valid.",
+            registry=registry, multiprocess_mode="livemax",
+        )  # fmt: skip
         # Known from the start: a counter's first appearance is no increase, so the first of them would alarm nobody.
         for counter, results in ((self.reloads, ("applied", "rejected")), (self.audit_rows, ("written", "dropped"))):
             for result in results:

@@ -186,7 +186,7 @@ FIRING = {
         'metaaligner_overhead_seconds_bucket{le="0.5"}': "0+100x30",
         'metaaligner_overhead_seconds_bucket{le="+Inf"}': "0+100x30",
     },
-    "ReloadRejected": {'metaaligner_reloads_total{result="rejected"}': "0x25 1x5"},
+    "ReloadRejected": {"metaaligner_configuration_rejected": "0x25 1x5"},
     "AuditRowsDropped": {'metaaligner_audit_rows_total{result="dropped"}': "0x25 7x5"},
 }
 

@@ -55,11 +55,15 @@ async def run(
     endpoint: Endpoint,
     model: str,
     licence: str,
+    weights: Sequence[str | None],
     out: Path,
     in_flight: int,
     progress: Callable[[], None],
 ) -> None:
-    """Ask every question as a chat client would, who names nothing but a seed; what `out` has is not asked again."""
+    """Ask every question as a chat client would, who names nothing but a seed; what `out` has is not asked again.
+
+    `weights`: what tells this model from another of the same name.
+    """
 
     async def one(question: dict[str, Any]) -> dict[str, Any]:
         messages = [{"role": turn.role, "content": turn.text} for turn in conversation(question["query"])]
@@ -74,5 +78,6 @@ async def run(
             opened.close()
         return {**question, "policy": model, "licence": licence, "answer": text}
 
-    async for _ in in_order(todo, one, out, in_flight, lambda question: [question, model, MAX_TOKENS]):
+    settings = [model, MAX_TOKENS, licence, weights]
+    async for _ in in_order(todo, one, out, in_flight, lambda question: [question, *settings]):
         progress()

@@ -29,8 +29,11 @@ class Shown:
 
 
 def drawn(outcomes: Sequence[Outcome], count: int, seed: int) -> list[Shown]:
-    """At most `count` of the outcomes whose correction is another text than the draft."""
-    changed = [one for one in outcomes if one.correction.strip() != one.draft.strip()]
+    """At most `count` of the outcomes whose correction is another text than the draft; the same two texts once."""
+    once: dict[tuple[str, str, str], Outcome] = {}
+    for one in outcomes:
+        once.setdefault((one.query, one.draft, one.correction), one)
+    changed = [one for one in once.values() if one.correction.strip() != one.draft.strip()]
     random.Random(seed).shuffle(changed)  # noqa: S311 - a sample, not a secret
     # Of its own draw, and not the next one's of all: with another count a pair has the same sides.
     draws = (random.Random(f"{seed} {one.draft} {one.correction}") for one in changed)  # noqa: S311

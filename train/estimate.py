@@ -61,20 +61,21 @@ def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int,
     """Of each device, weights and their optimiser sharded over all of them (ZeRO-3, Rajbhandari et al. 2020).
 
     Full: 16 bytes a parameter (weight, gradient and Adam's two moments, in fp32). LoRA: the 4 bytes of the weight.
-    Activations: with checkpoints, one hidden state a layer and token, and one layer's inside (34 hidden states,
-    Korthikanti et al. 2022), else the insides of all; and the logits, with their gradient, in fp32.
+    Activations: with checkpoints, one hidden state a layer and token, and one layer's inside (34 bytes a token and
+    hidden unit in half precision, Korthikanti et al. 2022), else the insides of all; and the logits, with their
+    gradient, in fp32.
     """
     weights = size.parameters * (16 if full else 4) / devices
     tokens = batch * longest
-    activations = tokens * size.hidden * 2 * (size.layers + 34 * (1 if checkpointing else size.layers))
+    activations = tokens * size.hidden * (2 * size.layers + 34 * (1 if checkpointing else size.layers))
     logits = tokens * size.vocabulary * 4 * 2
     return (weights + activations + logits) / 1e9
 
 
-def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float) -> float:
+def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float, checkpointing: bool = True) -> float:
     """Wall-clock. A token costs 2 operations a parameter forward, twice that backward (Kaplan et al. 2020; with LoRA
-    once), and once more forward for the checkpoints."""
-    operations = tokens * size.parameters * (8 if full else 6)
+    once), and once more forward where there are checkpoints."""
+    operations = tokens * size.parameters * (2 + (4 if full else 2) + (2 if checkpointing else 0))
     return operations / (devices * tflops * 1e12 * UTILISATION) / 3600
 
 
@@ -93,7 +94,7 @@ def markdown(
         "| --- | --- | --- | --- |",
     ]
     for size in SIZES:
-        wall = hours(size, tokens, full=full, devices=devices, tflops=tflops)
+        wall = hours(size, tokens, full=full, devices=devices, tflops=tflops, checkpointing=checkpointing)
         gb = memory_gb(size, full=full, batch=batch, longest=longest, devices=devices, checkpointing=checkpointing)
         lines.append(f"| {size.name} | {gb:.1f} | {wall:.2f} | {wall * devices:.1f} |")
     return "\n".join(lines) + "\n"

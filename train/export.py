@@ -115,7 +115,9 @@ _LINEAR = (
 
 
 def _llama(base: Path) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads((base / "config.json").read_text())
+    from transformers import AutoConfig
+
+    config: dict[str, Any] = AutoConfig.from_pretrained(base).to_dict()  # also of a name that is no folder
     if config["model_type"] != "llama":
         raise ValueError(f"{base} is a {config['model_type']} model; only Llama's tensors are named here")
     return config

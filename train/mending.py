@@ -20,7 +20,7 @@ from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from train import damage, manner, terms
-from train.intervals import bootstrap, mean
+from train.intervals import bootstrap, mean, written
 from train.prepare import USUAL
 from train.progress import in_order
 from train.rows import Pair
@@ -234,9 +234,8 @@ def markdown(told: Sequence[Line]) -> str:
         unseen = line.kind.removesuffix(UNASKED) in {**damage.HELD_OUT, **manner.HELD_OUT, **terms.KINDS}
         kind = f"{line.kind} (unseen)" if unseen else line.kind
         verdicts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(line.verdicts.items()))
-        low, high = line.interval
         rows.append(
-            f"| {kind} | {line.cases} | {line.nearer} | {line.farther} | {low:+.2f} to {high:+.2f} "
+            f"| {kind} | {line.cases} | {line.nearer} | {line.farther} | {written(line.interval, '+.2f')} "
             f"| {line.likeness_before:.3f} | {line.likeness_after:.3f} | {line.copied:.2f} | {verdicts} |"
         )
     return "\n".join(rows) + "\n"

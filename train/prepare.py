@@ -68,7 +68,8 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Sk
     """The rows of one pair: better, its mirror, and equal, each for the objectives that it is true of."""
     wordings = wordings.beside(pair.own)
     known = {key: scores for key, scores in pair.scores.items() if key in wordings}
-    skipped.update(f"no wording for {key}" for key in pair.scores if key not in wordings)
+    if not known:  # one that has others besides is used
+        skipped.update(f"no wording for {key}" for key in pair.scores)
     wins = [key for key, (first, second) in known.items() if second > first + TIE]
     losses = [key for key, (first, second) in known.items() if first > second + TIE]
     ties = [key for key in known if key not in wins and key not in losses]

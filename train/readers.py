@@ -69,7 +69,7 @@ def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
             scores = {**{str(name): (1.0, 1.0) for name in equal}, **{str(name): (0.0, 1.0) for name in better}}
             source, licence = str(row.get("source")), _licence(row)
             try:
-                turns, own = _turns(row), _own(row)
+                turns, own = turns_of(row), own_wordings(row)
             except (TypeError, ValueError, AttributeError):
                 skipped.note("context or objectives are not as an audit trail writes them", path, number)
                 continue
@@ -238,7 +238,7 @@ def opening(turns: Sequence[Turn]) -> str:
 
 def openings(path: Path, skipped: Skipped) -> set[str]:
     """Those of a file's queries."""
-    return {opening(_turns(row)) for _, row in _rows(path, skipped)} - {""}
+    return {opening(turns_of(row)) for _, row in _rows(path, skipped)} - {""}
 
 
 def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) -> Iterator[Pair]:
@@ -283,13 +283,14 @@ def _rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
             skipped.note("not a JSON object", path, number)
 
 
-def _turns(row: dict[str, Any]) -> tuple[Turn, ...]:
+def turns_of(row: dict[str, Any]) -> tuple[Turn, ...]:
+    """What was said before the answers: `context`, or a `query` that may be a transcript."""
     if "context" in row:
         return tuple(Turn(**turn) for turn in row["context"])
     return conversation(str(row.get("query") or ""))
 
 
-def _own(row: dict[str, Any]) -> tuple[Objective, ...]:
+def own_wordings(row: dict[str, Any]) -> tuple[Objective, ...]:
     """`{key: [name, description]}`. Raises `ValueError`."""
     told = row.get("objectives") or {}
     return tuple(Objective(key=key, name=name, description=text) for key, (name, text) in told.items())

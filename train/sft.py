@@ -183,7 +183,10 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         data_seed=settings.seed,
         report_to=[],
     )
-    order = ByLength([len(row["input_ids"]) for row in data], settings.batch * settings.accumulate, settings.seed)
+    # On one device, not on all that it sees: torch's DataParallel would make a step so many times as large.
+    config._n_gpu = min(1, config.n_gpu)
+    of_a_step = settings.batch * settings.accumulate * processes.num_processes
+    order = ByLength([len(row["input_ids"]) for row in data], of_a_step, settings.seed)
 
     class InOrder(SFTTrainer):  # type: ignore[misc]
         def _get_train_sampler(self, train_dataset: Any = None) -> Any:

@@ -68,7 +68,7 @@ class Options(EngineOptions):
 
 
 def launch(options: Options, socket: Path) -> Launch | None:
-    argv = (sys.executable, "-m", "corrector.engines.transformers", options.model_dump_json(), str(socket))
+    argv = (sys.executable, "-P", "-m", "corrector.engines.transformers", options.model_dump_json(), str(socket))
     return Launch(argv, start_timeout_s=options.start_timeout_s, progress=progress)
 
 

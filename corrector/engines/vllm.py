@@ -116,7 +116,8 @@ class Options(EngineOptions):
 
 def launch(options: Options, socket: Path) -> Launch | None:
     program = str(Path(options.executable).expanduser())
-    argv = [sys.executable, "-m", "corrector.tether", program, "serve", _path(options.model), "--uds", str(socket)]
+    argv = [sys.executable, "-P", "-m", "corrector.tether", program, "serve", _path(options.model)]
+    argv += ["--uds", str(socket)]
     argv += ["--max-model-len", str(options.context), "--no-enable-log-requests", "--disable-uvicorn-access-log"]
     env = {"VLLM_NO_USAGE_STATS": "1", "VLLM_API_KEY": "", **_openmp(program)}
     if options.adapter is None:

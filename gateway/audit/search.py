@@ -15,6 +15,7 @@ class Wanted:
     q: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    correctors: tuple[str, ...] | None = None  # None: whatever corrected it, if anything did
     before: int | None = None
     with_texts: bool = False
     limit: int = 50

@@ -236,6 +236,8 @@ def _conditions(wanted: Wanted) -> list[sa.ColumnElement[bool]]:
         found.append(answers.c.time >= wanted.since)
     if wanted.until is not None:
         found.append(answers.c.time < wanted.until)
+    if wanted.correctors is not None:
+        found.append(answers.c.corrector.in_(wanted.correctors))
     if wanted.before is not None:
         found.append(answers.c.id < wanted.before)
     if wanted.with_texts:

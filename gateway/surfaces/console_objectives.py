@@ -64,11 +64,13 @@ def routes(context: Context) -> list[BaseRoute]:
         path = context.reloader.objectives_path
         if why := editing.why_not(path):
             raise GatewayError(403, "read_only", why)
-        change = (path, aim.key, aim.description, str(body.get("version")), snapshot.config.policies)
+        change = (path, aim.key, aim.description, str(body.get("version")), context.reloader.check)
         try:
             edit = await asyncio.to_thread(editing.describe, *change, dry_run=bool(body.get("dry_run")))
         except editing.Changed:
             message = f"{path} was changed meanwhile: read it again before you save"
+            if context.reloader.last_error is not None:
+                message = f"{path} is not what is in force: {context.reloader.last_error}"
             raise GatewayError(409, "changed_meanwhile", message) from None
         except ConfigError as error:
             raise GatewayError(400, "invalid_objectives", str(error)) from None
@@ -92,7 +94,7 @@ def _in_force(snapshot: Snapshot, context: Context) -> dict[str, Any]:
         "path": str(path),
         "writable": why_not is None,
         "why_not": why_not,
-        "version": editing.version(path),
+        "version": editing.version(known.raw),  # of what is shown, which a file that was rejected is not
         "configuration": snapshot.config.digest,
         "objectives": [aim.model_dump() for aim in known.objectives.values()],
         "sets": {name: list(keys) for name, keys in known.sets.items()},
@@ -129,11 +131,12 @@ async def _kept(context: Context, snapshot: Snapshot, tenant: Any, count: int) -
     if not any(one.audit == "full" for one in snapshot.config.objectives.tenants.values()):
         return []
     await context.trail.flush()
-    wanted = Wanted(tenant=tenant if isinstance(tenant, str) and tenant else None, with_texts=True, limit=count)
+    named = tenant if isinstance(tenant, str) and tenant else None
+    wanted = Wanted(tenant=named, correctors=tuple(snapshot.correctors), with_texts=True, limit=count)
     async with context.trail.reading() as store:
         rows = [await store.get(row["id"]) for row in await store.search(wanted)]
     known = snapshot.config.objectives.objectives
-    return [_given(row, known) for row in rows if row is not None and row["corrector"] in snapshot.correctors]
+    return [_given(row, known) for row in rows if row is not None]
 
 
 def _given(row: dict[str, Any], known: Mapping[str, Objective]) -> Given:

@@ -26,6 +26,7 @@ from wire.streams import kept_alive
 if TYPE_CHECKING:  # OpenTelemetry is optional
     from gateway.tracing import Tracing
 
+BODY_S = 60.0  # for a body to come; until then it keeps a place that another request could have
 CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
 
 
@@ -49,7 +50,17 @@ class ClientGone(Exception):
 
 
 async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The request's body. Raises `GatewayError` 413 once it is over the limit, in bytes."""
+    """The request's body. Raises `GatewayError`: 413 once it is over the limit, in bytes; 408 if it does not come."""
+    try:
+        async with asyncio.timeout(BODY_S):
+            return await _read(receive, limit)
+    except TimeoutError:
+        raise GatewayError(
+            408, "request_timeout", f"the body did not come within {BODY_S:g} s", headers={"Connection": "close"}
+        ) from None
+
+
+async def _read(receive: Receive, limit: int) -> bytes:
     chunks = []
     size = 0
     while True:
@@ -80,6 +91,7 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
     try:
         with context.limits.place():
             body = await read_body(scope, receive, context.max_body_bytes)
+            record.received_s = record.since()
             work = asyncio.current_task()
             assert work is not None
             watcher = asyncio.create_task(_cancel_when_gone(receive, work))
@@ -168,7 +180,7 @@ def _error_answer(error: GatewayError, record: Record) -> Answer:
     for name, value in error.headers.items():
         headers["X-Request-Id" if name.lower() == "x-request-id" else name] = value
     record.request_id = headers["X-Request-Id"]
-    return Answer(error.status, {**headers, "Content-Type": "application/json"}, error.body)
+    return Answer(error.status, {**headers, "Content-Type": "application/json"}, error.body_for(record.may_see_draft))
 
 
 async def _cancel_when_gone(receive: Receive, work: asyncio.Task[Any]) -> None:

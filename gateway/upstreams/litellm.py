@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
@@ -139,8 +140,23 @@ def translate(error: Exception, name: str) -> WireError:
     if isinstance(status, int) and 400 <= status < 600:
         headers = getattr(error, "litellm_response_headers", None)
         headers = headers or getattr(getattr(error, "response", None), "headers", None) or {}
-        return _rejected(name, status, str(error), None, type(error).__name__, dict(headers))
+        return _rejected(name, status, _message(error), None, type(error).__name__, dict(headers))
     return Dropped(f"{name} failed: {type(error).__name__}")
+
+
+def _message(error: Exception) -> str:
+    """What the provider says of it. The SDK's own text quotes the whole body, which may hold what its model wrote."""
+    said = str(error)
+    before, brace, _ = said.partition("{")
+    if not brace:
+        return said
+    try:
+        body, _ = json.JSONDecoder().raw_decode(said, len(before))
+    except ValueError:
+        return before.rstrip(" -:")
+    told = body.get("error", body) if isinstance(body, dict) else None
+    message = told.get("message") if isinstance(told, dict) else told
+    return f"{before}{message}" if isinstance(message, str) else before.rstrip(" -:")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -166,7 +182,9 @@ def _plain(answer: Any) -> Json:
     plain: Json = answer.model_dump(mode="json", exclude_unset=False, exclude_none=False)
     for choice in plain.get("choices") or []:
         for part in (choice.get("message"), choice.get("delta")):
-            for key in ("provider_specific_fields", "function_call", "tool_calls", "audio"):
-                if isinstance(part, dict) and part.get(key) is None:
-                    part.pop(key, None)
+            if isinstance(part, dict):
+                part.pop("provider_specific_fields", None)  # thinking stands in them once more
+                for key in ("function_call", "tool_calls", "audio"):
+                    if part.get(key) is None:
+                        part.pop(key, None)
     return {key: value for key, value in plain.items() if value is not None or key == "usage"}

@@ -22,6 +22,7 @@ export async function aboutGateway() {
  * this tab has kept is refused. Other failures are said in the view's place.
  */
 export async function behindTheGate(body, show) {
+  const used = adminKey.get();
   try {
     const { admin } = await aboutGateway();
     if (admin === "off") return body.replaceChildren(_off());
@@ -29,7 +30,7 @@ export async function behindTheGate(body, show) {
     await show(body);
   } catch (error) {
     if (error instanceof ApiError && error.status === 401) {
-      adminKey.set("");
+      if (adminKey.get() === used) adminKey.set(""); // another may have been entered meanwhile
       body.replaceChildren(_gate(body, show, error.message));
     } else {
       body.replaceChildren(notice(error.message, "error"));

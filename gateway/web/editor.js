@@ -91,7 +91,9 @@ export function createEditor(inForce, objective, { saved, close }) {
   }
 
   async function showChange() {
-    const { diff } = await admin.put(path(), { ...asked(), dry_run: true });
+    const [to, sent] = [path(), asked()];
+    const { diff } = await admin.put(to, { ...sent, dry_run: true });
+    if (to !== path() || sent.description !== asked().description) return; // another sentence stands there by now
     change.replaceChildren(
       el("h3", {}, "The change to the file"),
       diff ? fileDiff(diff) : notice("Nothing would change.", "hint"),

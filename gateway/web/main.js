@@ -7,7 +7,7 @@ import { showObjectives } from "./objectives.js";
 import * as playground from "./playground.js";
 
 const VIEWS = {
-  playground: { show: () => {} },
+  playground: { show: null }, // it stands in the page
   objectives: { show: (body) => behindTheGate(body, showObjectives) },
   live: { show: (body) => behindTheGate(body, showLive), hide: hideLive },
   audit: { show: (body, rest) => behindTheGate(body, (inner) => showAudit(inner, rest)) },
@@ -17,6 +17,7 @@ let current = null;
 
 /** `#audit/12` is the view `audit`, told `12`. */
 function route() {
+  takeKey();
   const [name, rest] = location.hash.slice(1).split("/");
   // "Skip to the content" is no view. The browser has gone there by now, and whoever skips may have gone on already.
   if (current && location.hash === "#main") return;
@@ -32,10 +33,17 @@ function route() {
   // A view that is gone to is where the keyboard goes on, and what a screen reader says; the first one needs no saying.
   if (current && current !== chosen) title.focus();
   current = chosen;
-  VIEWS[chosen].show(byId(`${chosen}-view`).querySelector(".body"), rest ?? "");
+  VIEWS[chosen].show?.(_empty(chosen), rest ?? "");
 }
 
-takeKey();
+/** A view's place, made anew: what is still being fetched for the old one is drawn where nobody looks. */
+function _empty(view) {
+  const old = byId(`${view}-view`).querySelector(".body");
+  const body = old.cloneNode(false);
+  old.replaceWith(body);
+  return body;
+}
+
 playground.setUp();
 addEventListener("hashchange", route);
 route();

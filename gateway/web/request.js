@@ -36,7 +36,7 @@ export function wishOf(catalogue, ticked, written) {
   const own = catalogue.data.filter((one) => one.default || one.required).map((one) => one.id);
   const same = own.length === ticked.length && own.every((id) => ticked.includes(id));
   const names = [...ticked, ...Object.keys(define)];
-  if (names.length === 0) throw new Error("Choose an objective, or write one.");
+  if (!same && names.length === 0) throw new Error("Choose an objective, or write one.");
   return {
     ...(!same && { objectives: names }),
     ...(Object.keys(define).length > 0 && { define }),

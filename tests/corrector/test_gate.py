@@ -89,6 +89,14 @@ def test_a_refusal_may_be_far_shorter_than_what_it_refuses(times: int) -> None:
     assert gate.whole(draft, f"{DRAFT[:90]}.", "stop", GateOptions(min_ratio=0.6)) == "too_short"
 
 
+def test_a_refusal_may_be_longer_than_its_draft_and_in_another_language() -> None:
+    refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
+    for draft, fault in (("Hit him.", "too_long"), ("Конечно. " * 20, "other_script")):
+        assert gate.whole(draft, refusal, "stop", GateOptions(max_ratio=1.5), 50) == fault
+        assert gate.whole(draft, refusal, "stop", GateOptions(max_ratio=1.5), 50, may_refuse=True) is None
+    assert gate.growing(DRAFT[:100], DRAFT[:250], GateOptions(max_ratio=1.5), 20, may_refuse=True) == "too_long"
+
+
 def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
     refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
     assert gate.refuses(DRAFT, refusal)

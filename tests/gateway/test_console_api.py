@@ -251,6 +251,28 @@ async def test_what_would_not_be_valid_is_not_saved(world: World, key: str, desc
     assert gw.objectives.read_bytes() == before
 
 
+async def test_nothing_is_saved_that_would_not_be_in_force(world: World) -> None:
+    """A file that is broken beside it keeps every save out, and what it shows is not what the file says."""
+    gw, _, _ = await world()
+    good = gw.policies.read_text()
+    gw.policies.write_text(good.replace("policies:", "policys:"))
+    _, told = await ask(gw, "/console/api/objectives")
+    change = {"description": "x", "version": told["version"]}
+    before = gw.objectives.read_bytes()
+    status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change)
+    assert (status, body["error"]["code"], "policys" in body["error"]["message"]) == (400, "invalid_objectives", True)
+    assert gw.objectives.read_bytes() == before
+    gw.objectives.write_bytes(before.replace(b"be useful", b"be of use"))  # by hand, and not in force either
+    _, again = await ask(gw, "/console/api/objectives")
+    assert again["version"] == told["version"], "of what is shown"
+    status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change)
+    assert (status, "policys" in body["error"]["message"]) == (409, True)
+    gw.policies.write_text(good)
+    _, now = await ask(gw, "/console/api/objectives")
+    status, _ = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **{**change, "version": now["version"]})
+    assert status == 200
+
+
 async def test_what_is_read_only_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gw, _, _ = await world()
     monkeypatch.setattr("os.access", lambda path, mode: False)

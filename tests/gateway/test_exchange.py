@@ -49,6 +49,20 @@ def test_an_answer_cut_into_chunks_folds_back(text: str) -> None:
     assert {**folded(list(as_chunks(whole, include_usage=False))), "usage": usage} == {**whole, "usage": usage}
 
 
+@pytest.mark.parametrize("reasons", [("stop", "stop", "stop"), ("", "", "tool_calls")])
+def test_a_reason_in_every_chunk_loses_nothing(reasons: tuple[str, ...]) -> None:
+    """Ollama's and SGLang's "", and proxies that say "stop" from the first chunk on."""
+    held = HeldStream()
+    deltas = ({"tool_calls": [{"index": 0, **CALL}]}, {"tool_calls": [{"index": 1, **CALL}]}, {})
+    passed = [held.take(chat_chunk(delta, reason)) for delta, reason in zip(deltas, reasons, strict=True)]
+    shown = [choice for chunk in passed if chunk for choice in chunk["choices"]]
+    assert [choice["delta"]["tool_calls"][0]["index"] for choice in shown] == [0, 1]
+    assert {choice["finish_reason"] for choice in shown} == {None}
+    (choice,) = held.choices.values()
+    assert choice.finish is not None
+    assert (choice.finish["delta"], choice.finish["finish_reason"]) == ({}, reasons[-1])
+
+
 def test_held_back_are_text_ends_and_usage_only() -> None:
     held = HeldStream()
     passed = [

@@ -21,7 +21,7 @@ from tests.conftest import (
     streaming,
     two_services,
 )
-from tests.gateway.conftest import DRAFT, World, improve
+from tests.gateway.conftest import DRAFT, World, improve, replying, sending
 from wire import sse
 
 ERROR = {"message": "no", "type": "invalid_request_error", "param": "messages", "code": "bad"}
@@ -289,6 +289,32 @@ async def test_bad_requests(world: World, raw: bytes, status: int, code: str) ->
         if code == "invalid_json":
             assert "line 1 column" in body["error"]["message"]
     assert not policy.requests
+
+
+async def test_a_body_that_does_not_come_keeps_no_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.surfaces.http.BODY_S", 0.1)
+    gw, policy, _ = await world(max_in_flight=1)
+    reader, writer = await asyncio.open_connection(*gw.url.removeprefix("http://").split(":"))
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    assert b" 408 " in head
+    assert b"connection: close" in head
+    writer.close()
+    assert (await gw.chat())[0] == 200
+    assert len(policy.requests) == 1
+
+
+async def test_an_error_does_not_quote_a_draft_to_who_may_not_see_it(world: World) -> None:
+    """Groq's `failed_generation` is what the model wrote."""
+    error = {"message": "no tool was called", "code": "tool_use_failed", "failed_generation": DRAFT}
+    body = {"error": error, "choices": [{"message": {"content": DRAFT}}]}
+    for handler in (replying(body, status=400), sending(chat_chunk({"role": "assistant"}), body)):
+        for required, seen in (("", True), (", required: [helpfulness]", False)):
+            gw, _, _ = await world(handler, objectives=OBJECTIVES.replace("keys: none", f"keys: none{required}"))
+            _, _, told = await gw.chat()
+            streamed = "".join(await gw.stream())
+            assert told["error"]["message"] == "no tool was called"
+            assert [DRAFT in json.dumps(told), DRAFT in streamed] == [seen, seen]
 
 
 async def _pieces(raw: bytes) -> Any:

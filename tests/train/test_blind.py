@@ -1,5 +1,6 @@
 """Reading without knowing which is which."""
 
+import dataclasses
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -30,6 +31,12 @@ def test_only_what_was_changed_is_drawn_and_the_same_for_a_seed() -> None:
     assert shown != drawn(OUTCOMES, 12, 2)
     assert len(drawn(OUTCOMES, 100, 1)) == 20
     assert drawn(OUTCOMES, 20, 1)[:12] == shown, "with another count, the same pairs with the same sides"
+
+
+def test_the_same_two_texts_are_read_once() -> None:
+    """An evaluation has them once for each condition."""
+    again = [dataclasses.replace(one, condition="other") for one in OUTCOMES]
+    assert drawn([*OUTCOMES, *again], 100, 1) == drawn(OUTCOMES, 100, 1)
 
 
 def test_the_sheet_does_not_tell_which_is_which() -> None:

@@ -35,6 +35,16 @@ def test_memory_is_shared_and_lora_needs_little() -> None:
     assert gb(full=False) < gb() / 3
 
 
+def test_what_checkpoints_cost_and_save() -> None:
+    one = {"full": True, "devices": 1, "tflops": 312.0}
+    assert estimate.hours(SEVEN, 1e9, **one) == pytest.approx(
+        estimate.hours(SEVEN, 1e9, **one, checkpointing=False) * 8 / 6
+    )  # type: ignore[arg-type]
+    # Korthikanti et al. 2022: 34 bytes a token and hidden unit of each of 32 layers; its logits twice in fp32.
+    told = estimate.memory_gb(SEVEN, full=False, batch=1, longest=1000, devices=1, checkpointing=False)
+    assert told == pytest.approx(6.7 * 4 + 1000 * (4096 * 36 * 32 + 32_000 * 8) / 1e9, rel=0.01)
+
+
 def test_hours_of_the_papers_7b() -> None:
     """Two epochs of UltraFeedback's pairs took them 243 hours of an A100: the estimate is of that order."""
     told = estimate.hours(SEVEN, 2 * 300_000 * 900, full=True, devices=4, tflops=312) * 4

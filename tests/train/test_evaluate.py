@@ -70,7 +70,7 @@ async def test_a_policy_is_asked_as_a_chat_client_would(tmp_path: Path, service:
     todo = answers.questions([*rows, rows[0], {"query": " "}, {"query": "x" * 99}], longest=60)
     endpoint = Endpoint("policy", [policy.url])
     try:
-        await answers.run(todo, endpoint, "small", "MIT", tmp_path / "a.jsonl", 2, lambda: None)
+        await answers.run(todo, endpoint, "small", "MIT", [], tmp_path / "a.jsonl", 2, lambda: None)
     finally:
         await endpoint.aclose()
     first, second = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
@@ -88,7 +88,7 @@ async def test_a_policy_that_answers_no_chat_is_told(tmp_path: Path, service: Se
     endpoint = Endpoint("policy", [policy.url])
     try:
         with pytest.raises(Malformed, match="policy did not answer"):
-            await answers.run([{"query": "Tea?"}], endpoint, "m", "MIT", tmp_path / "a.jsonl", 1, lambda: None)
+            await answers.run([{"query": "Tea?"}], endpoint, "m", "MIT", [], tmp_path / "a.jsonl", 1, lambda: None)
     finally:
         await endpoint.aclose()
 

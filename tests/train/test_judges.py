@@ -301,6 +301,18 @@ class TestAgreement:
         assert 30 < sum(row.better == 1 for row in told) < 70
         assert sum(skipped.values()) == 3
 
+    def test_of_an_audit_trails_pairs_the_conversation_and_the_wording_are_theirs(self, tmp_path: Path) -> None:
+        path = tmp_path / "trail.jsonl"
+        row = {"source": "audit:t", "context": [{"role": "user", "content": "x"}], "weak": "no", "strong": "yes",
+               "better": ["length"], "objectives": {"length": ["Length", "As we say it"]}}  # fmt: skip
+        good = {**row, "context": [{"role": "user", "text": "Tea?"}]}
+        path.write_text("".join(json.dumps(one) + "\n" for one in (good, row)))
+        skipped = Skipped()
+        (told,) = labelled(path, {"length": aim("length")}, skipped)
+        assert told.question.context == TEA
+        assert told.question.objective.description == "As we say it"
+        assert sum(skipped.values()) == 1
+
 
 class TestControls:
     async def test_a_judge_is_asked_about_twins_that_differ_in_one_fault(self) -> None:

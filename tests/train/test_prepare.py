@@ -222,6 +222,8 @@ def test_better_its_mirror_and_equal() -> None:
         ("better", GOOD, "Bad tea.", {"length"}),
         ("equal", "Bad tea.", GOOD, {"fluency"}),
     ]
+    assert not skipped, "it is used"
+    assert not list(reformulated(pair(nonsense=(0, 1)), Wordings(), random.Random(1), skipped))
     assert skipped == {"no wording for nonsense": 1}
 
 

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,31 @@ def test_the_papers_recipe_says_what_it_would_take(tmp_path: Path) -> None:
         assert f"| {size} |" in told.stdout
     rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
     assert {row["kind"] for row in rows} == {"identical", "equal", "better"}, "measures score what the data does not"
+
+
+def test_more_rows_at_once_than_a_step_has_are_told() -> None:
+    told = ran("paper.sh", "pairs=x", "no/model", DRY_RUN="1", GPUS="32", BATCH="32")
+    assert (told.returncode, "512 rows" in told.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("kind", ["hh_rlhf", "imhi", "ultrafeedback", "pairs"])
+def test_each_data_set_has_the_releases_prompt(kind: str, tmp_path: Path) -> None:
+    """What it would train with is said before it is known that there is nothing to train on."""
+    echo = tmp_path / "metaaligner"
+    echo.write_text('#!/bin/sh\necho "$@"\n')
+    echo.chmod(0o755)
+    told = ran("paper.sh", f"{kind}=x", "m", str(tmp_path / "out"), DRY_RUN="1", METAALIGNER=str(echo))
+    template = "ultrafeedback" if kind == "pairs" else kind
+    assert f" --template {template} " in told.stdout
+
+
+def test_the_layouts_module_is_the_command() -> None:
+    """`accelerate launch --module gateway.cli`: that nothing is run would look like success."""
+    told = subprocess.run(
+        [sys.executable, "-m", "gateway.cli", "train", "sft", "--nonsense"], cwd=ROOT, capture_output=True
+    )
+    assert told.returncode != 0
+    assert b"--nonsense" in told.stderr
 
 
 def test_ablations_end_in_a_table(tmp_path: Path, work: Path) -> None:

@@ -12,7 +12,7 @@ from corrector.correction import Correction
 from tests.conftest import ROOT
 from tests.gateway.test_cli import METAALIGNER
 from train import damage, mending
-from train.intervals import bootstrap
+from train.intervals import bootstrap, written
 from train.mending import Case, Outcome, cases, copied, likeness, markdown, summary
 from train.rows import Pair
 from train.wordings import Wordings
@@ -93,6 +93,11 @@ def test_a_summary_counts_nearer_and_farther() -> None:
     assert (pad.cases, pad.nearer, pad.farther) == (3, 2, 1)
     assert (fine.nearer, fine.farther, fine.interval) == (0, 0, (0.0, 0.0))
     assert "| pad | 3 | 2 | 1 |" in markdown(told)
+
+
+def test_of_values_that_are_all_the_same_no_interval_is_written() -> None:
+    assert written(bootstrap([1, 1, 1, 1], 1)) == "?"
+    assert written((0.25, 0.5), "+.2f") == "+0.25 to +0.50"
 
 
 def test_an_interval_holds_the_mean_and_narrows_with_cases() -> None:

@@ -1,5 +1,6 @@
 """The commands of `metaaligner train`, by what they are about; what several of them take and say."""
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,15 @@ def engine_of(model: str, adapter: str | None, base_url: str | None, in_flight: 
         return load(str(given["kind"])).Options.model_validate(given)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
+
+
+def weights_of(model: str, base_url: str | None) -> str:
+    """What tells one model from another: a file of ours by what is in it, everything else by its name."""
+    return digest_of(Path(model)) or model if base_url is None and Path(model).is_file() else model
+
+
+def digest_of(file: Path | None) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file is not None else None
 
 
 def say(event: str, **told: object) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from train.commands import FILE, PATH, engine_of, judge_options, judges_of, known_aims, say
+from train.commands import FILE, PATH, engine_of, judge_options, judges_of, known_aims, say, weights_of
 
 
 @click.command()
@@ -167,6 +167,7 @@ def answers(
         with Progress() as bar:
             shown = bar.add_task("asking", total=len(todo))
             async with served("the policy", engine_of(model, None, base_url, in_flight, api_key_env), say) as endpoint:
-                await asked.run(todo, endpoint, model, licence, out, in_flight, lambda: bar.advance(shown))
+                of = (weights_of(model, base_url), base_url)
+                await asked.run(todo, endpoint, model, licence, of, out, in_flight, lambda: bar.advance(shown))
 
     asyncio.run(ask())

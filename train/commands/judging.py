@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +10,18 @@ from typing import Any
 
 import click
 
-from train.commands import FILE, PATH, engine_of, judge_of, judge_options, judges_of, known_aims, say
+from train.commands import (
+    FILE,
+    PATH,
+    digest_of,
+    engine_of,
+    judge_of,
+    judge_options,
+    judges_of,
+    known_aims,
+    say,
+    weights_of,
+)  # fmt: skip
 
 SERVED = ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url", "api_key_env")
 
@@ -145,7 +155,7 @@ async def _judged(
         raise click.UsageError(
             "FILEs want policies' answers (`policy`, `query`, `answer`); for pairs there is --mending"
         )
-    settings_of_judges = [_digest_of(reward), llm_url]
+    settings_of_judges = [digest_of(reward), llm_url]
     asked = {name: list(judges.labelled(file, aims, skipped, seed)) for name, file in _named(people).items()}
     _not_used(skipped)
     trusted = await real.agreement(asked, built, out / "people.jsonl", in_flight, settings_of_judges, seed)
@@ -327,11 +337,8 @@ def _spec(
 
 
 def _settings(api_key_env: str | None, adapter: str | None, **served: Any) -> dict[str, Any]:
-    """What tells one corrector from another: an adapter by what is in its file, as the next may have its name."""
+    """What tells one corrector from another: files by what is in them, as the next may have the same name."""
     from corrector.engines.llamacpp import model_path
 
-    return {**served, "adapter": _digest_of(model_path(adapter) if adapter else None)}
-
-
-def _digest_of(file: Path | None) -> str | None:
-    return hashlib.sha256(file.read_bytes()).hexdigest() if file is not None else None
+    model = weights_of(served["model"], served["base_url"])
+    return {**served, "model": model, "adapter": digest_of(model_path(adapter) if adapter else None)}

@@ -19,8 +19,8 @@ from typing import Any, Protocol, cast
 from corrector.objectives import Objective
 from corrector.strictyaml import Strict
 from corrector.templates import Turn
-from train.intervals import bootstrap
-from train.readers import Skipped, conversation
+from train.intervals import bootstrap, written
+from train.readers import Skipped, own_wordings, turns_of
 from train.rows import numbered
 from wire.errors import WireError
 
@@ -108,6 +108,8 @@ class Labelled:
 def labelled(path: Path, known: Mapping[str, Objective], skipped: Skipped, seed: int = 1) -> Iterator[Labelled]:
     """What people said: `query, worse, better, objective`, or normalised pairs (`query, weak, strong, better`).
 
+    Those of an audit trail have a `context` in place of the query, and their objectives' own wording.
+
     The better answer stands first or second by chance, so that a judge who prefers a place gains nothing.
     """
     rng = random.Random(f"{seed} {path.name}")  # noqa: S311 - a sample, not a secret
@@ -121,15 +123,19 @@ def labelled(path: Path, known: Mapping[str, Objective], skipped: Skipped, seed:
         if not isinstance(worse, str) or not isinstance(better, str) or not isinstance(named, list):
             skipped.note("an answer or the objective is missing", path, number)
             continue
+        try:
+            turns, own = turns_of(told), {aim.key: aim for aim in own_wordings(told)}
+        except (TypeError, ValueError, AttributeError):
+            skipped.note("context or objectives are not as an audit trail writes them", path, number)
+            continue
         for name in map(str, named):
-            key = ASKED_AS.get(name, name)
+            aim = own.get(name) or known.get(ASKED_AS.get(name, name))
             second = rng.random() < 0.5
-            if key not in known:
+            if aim is None:
                 skipped.note(f"no description for {name}", path, number)
                 continue
             first, last = (worse, better) if second else (better, worse)
-            question = Question(conversation(str(told.get("query") or "")), first, last, known[key])
-            yield Labelled(question, 1 if second else -1, str(told.get("source")))
+            yield Labelled(Question(turns, first, last, aim), 1 if second else -1, str(told.get("source")))
 
 
 def sample(asked: Iterable[Labelled], limit: int | None, seed: int = 1) -> list[Labelled]:
@@ -168,8 +174,7 @@ class Agreement:
         return "against people" if self.interval[1] < 0.5 else "at chance"
 
     def __str__(self) -> str:
-        low, high = self.interval
-        return f"{self.verdict}: {self.right:.2f} ({low:.2f} to {high:.2f}), n = {self.n}"
+        return f"{self.verdict}: {self.right:.2f} ({written(self.interval)}), n = {self.n}"
 
 
 async def agreement(
@@ -266,10 +271,9 @@ def row(objective: str, judge: str, counted: Tally, people: Sequence[Agreement])
     if untrusted(people):
         verdict = ", ".join(dict.fromkeys(one.verdict for one in people))
         return f"| {objective} | {judge} | | | | {verdict} | {verdict} | {told} |\n"
-    low, high = counted.interval
     return (
         f"| {objective} | {judge} | {counted.win} | {counted.tie} | {counted.lose} "
-        f"| {counted.rate:.2f} ({low:.2f} to {high:.2f}) | {counted.controlled:.2f} | {told} |\n"
+        f"| {counted.rate:.2f} ({written(counted.interval)}) | {counted.controlled:.2f} | {told} |\n"
     )
 
 
@@ -281,12 +285,11 @@ async def report(judge: Judge, asked: Mapping[str, Sequence[Labelled]], in_fligh
     ]
     for file, some in asked.items():
         told = await agreement(judge, some, in_flight, seed)
-        for one in told:
-            low, high = one.interval
-            rows.append(
-                f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
-                f"| {one.right:.3f} ({low:.3f} to {high:.3f}) | {one.verdict} |"
-            )
+        rows += [
+            f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
+            f"| {one.right:.3f} ({written(one.interval, '.3f')}) | {one.verdict} |"
+            for one in told
+        ]
         if not told:
             rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
     if remarks := judge.remarks():

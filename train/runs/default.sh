@@ -40,13 +40,13 @@ for seed in ${SEEDS:-1}; do
   each=(--made-from "$own" --seed "$seed" --held-out "$data/pairs/eval.jsonl.gz"
     --held-out "$data/policy_answers/eval.jsonl.gz" --longest-context 1500 --take '*=0')
   # No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
-  [ -f "$out/edits-$seed.jsonl" ] || $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" "${ours[@]}" \
+  $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" "${ours[@]}" \
     "${each[@]}" --out "$out/edits-$seed.jsonl" --longest 1500 \
     --take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))" \
     --take "lamp_edits=$((2 * part))" --made $((${MADE:-500} * part)) --broken-off $((50 * part)) \
     --simplified $((${SIMPLIFIED:-20} * part)) --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
     --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100
-  [ -f "$out/harm-$seed.jsonl" ] || $metaaligner train prepare "${harm[@]}" "${each[@]}" --out "$out/harm-$seed.jsonl" \
+  $metaaligner train prepare "${harm[@]}" "${each[@]}" --out "$out/harm-$seed.jsonl" \
     --longest 1700 --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part))
 done
 for seed in ${SEEDS:-1}; do cat "$out/edits-$seed.jsonl" "$out/harm-$seed.jsonl"; done > "$out/rows.jsonl"

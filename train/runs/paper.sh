@@ -5,16 +5,23 @@
 #                 pairs=train.jsonl.gz
 #   MODEL         TinyLlama/TinyLlama-1.1B-Chat-v1.0, meta-llama/Llama-2-7b-chat-hf or meta-llama/Llama-2-13b-chat-hf
 # GPUS=4 BATCH=8  rows a GPU and pass; what does not fit into 512 is left out. CONFIG: accelerate's, for another layout.
+# TEMPLATE: another prompt than that of the data's format; serve the corrector with the same.
 # DRY_RUN=1 says what it would take, and trains nothing: memory, steps, tokens, hours.
 set -euo pipefail
 data=$1 model=$2 out=${3:-build/paper}
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 gpus=${GPUS:-4} batch=${BATCH:-8}
 accumulate=$((512 / (gpus * batch)))
+[ "$accumulate" -gt 0 ] || { echo "GPUS=$gpus times BATCH=$batch are more than the 512 rows of a step" >&2; exit 1; }
+case $data in  # as the release has a prompt for each of its data sets
+  hh_rlhf*) template=hh_rlhf ;;
+  imhi*) template=imhi ;;
+  *) template=ultrafeedback ;;
+esac
 mkdir -p "$out"
 $metaaligner train prepare "$data" --out "$out/rows.jsonl" --scorer measure --identical "${IDENTICAL:-5000}" \
   --longest 6000 --longest-context 8000
-settings=("$out/rows.jsonl" --out "$out/run" --model "$model" --template "${TEMPLATE:-ultrafeedback}" --rank 0
+settings=("$out/rows.jsonl" --out "$out/run" --model "$model" --template "${TEMPLATE:-$template}" --rank 0
   --learning-rate 1e-5 --epochs 2 --batch "$batch" --accumulate "$accumulate" --longest "${LONGEST:-2048}" --save-every 50)
 if [ -n "${DRY_RUN:-}" ]; then
   exec $metaaligner train sft "${settings[@]}" --dry-run --devices "$gpus"

@@ -162,6 +162,7 @@ async def test_errors_keep_their_status(provider: respx.Route, upstream: LiteLLM
     body = loads(caught.value.body)
     assert {"message", "type", "param", "code"} == set(body["error"])
     assert "said no" in body["error"]["message"]
+    assert "some_error" not in body["error"]["message"], "what else the body holds may be what the model wrote"
 
 
 async def test_when_to_come_back_is_passed_on(provider: respx.Route, upstream: LiteLLMUpstream) -> None:

@@ -1,0 +1,149 @@
+"""What may refuse does, however the draft is dressed, and whatever else is asked for beside it."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from corrector.gate import GateOptions
+from corrector.objectives import Objective
+from tests.conftest import streaming
+from tests.corrector.scripted import DRAFT, HELPFUL, corrected, saying
+from wire import sse
+
+HARMLESS = Objective(key="harmlessness", name="Harmlessness", description="Nobody may come to harm", may_refuse=True)
+REFUSAL = (
+    "I can't help with taking what belongs to somebody else. If you are short of money, there are offices that help."
+)
+HARMFUL = "Of course. Take the key from below the mat, wait until they sleep, and look for cash in the bedroom first."
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\S+\s*", text)
+
+
+def refusing_unless(mark: str, otherwise: str) -> Any:
+    """A corrector that says something else where its prompt has the mark."""
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        said = otherwise if mark in body["prompt"] else REFUSAL
+        events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": piece}]} for piece in words(said)]
+        events.append({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+        return await streaming(request, [*map(sse.encode, events), sse.DONE])
+
+    return handler
+
+
+@pytest.mark.parametrize("live", [True, False])
+async def test_who_asks_cannot_have_a_refusal_taken_for_a_leak(live: bool, corrector: Callable[..., Any]) -> None:
+    """An objective in the asker's own words may begin as a refusal does."""
+    defined = Objective(key="a", name="A", description="I can't help with taking what is not mine")
+    made, _ = await corrector(saying(*words(REFUSAL)))
+    task = {"objectives": (HARMLESS, defined), "required": (HARMLESS,), "defined": 1, "live": live}
+    _, told = await corrected(made, HARMFUL, **task)
+    assert (told.text, told.verdict) == (REFUSAL, "corrected")
+    _, told = await corrected(made, HARMFUL, **{**task, "defined": 0, "required": ()})
+    assert told.reason.startswith("template_leak"), "what the configuration says is no answer's business"
+
+
+async def test_what_is_required_holds_where_the_rest_cannot(corrector: Callable[..., Any]) -> None:
+    made, upstream = await corrector(refusing_unless("Be endless", "Endless, endless. " * 40))
+    endless = Objective(key="a", name="A", description="Be endless")
+    task = {"objectives": (HARMLESS, *HELPFUL, endless), "required": (HARMLESS,), "defined": 1}
+    _, told = await corrected(made, HARMFUL, **task)
+    assert (told.text, told.verdict) == (REFUSAL, "corrected")
+    assert told.reason == "rewritten; only toward what is required"
+    assert [HELPFUL[0].description in body["prompt"] for _, body in upstream.requests] == [True, False]
+    _, told = await corrected(made, HARMFUL, **{**task, "required": ()})
+    assert (told.text, told.verdict) == (HARMFUL, "kept_original"), "where nothing is, the draft is kept at once"
+
+
+async def test_a_second_fault_keeps_the_draft_and_what_is_required_may_have_nothing_to_say(
+    corrector: Callable[..., Any],
+) -> None:
+    made, upstream = await corrector(saying("Endless, endless. " * 40))
+    task = {"objectives": (HARMLESS, *HELPFUL), "required": (HARMLESS,)}
+    _, told = await corrected(made, DRAFT, **task)
+    assert (told.text, told.verdict, len(upstream.requests)) == (DRAFT, "kept_original", 2)
+    made, _ = await corrector(refusing_unless("Helpfulness", ""))
+    made, _ = await corrector(saying_in_turn("", DRAFT))
+    _, told = await corrected(made, DRAFT, **task)
+    assert (told.text, told.verdict, told.reason) == (DRAFT, "kept_original", "empty")
+
+
+def saying_in_turn(*texts: str) -> Any:
+    left = list(texts)
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        event = {"choices": [{"index": 0, "text": left.pop(0), "finish_reason": "stop"}]}
+        return await streaming(request, [sse.encode(event), sse.DONE])
+
+    return handler
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize(
+    "draft", ["Mix bleach with ammonia in a bucket.", "Конечно. Возьмите ключ под ковриком и ждите, пока они не уснут."]
+)
+async def test_of_a_few_words_and_of_another_language(live: bool, draft: str, corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(saying(*words(REFUSAL)), gate=GateOptions(max_ratio=1.5))
+    _, told = await corrected(made, draft, objectives=(HARMLESS,), segment=True, live=live)
+    assert (told.text, told.verdict) == (REFUSAL, "corrected")
+    _, told = await corrected(made, draft, segment=True, live=live)
+    assert told.verdict == "kept_original", "nobody has said that it may be refused"
+
+
+@pytest.mark.parametrize("dress", ["```\n{}\n```", "```text\n{}", "`{}`", "$$\\text{{{}}}$$", "Sure:\n~~~\n{}\n~~~"])
+async def test_of_what_is_dressed_as_code(dress: str, corrector: Callable[..., Any]) -> None:
+    draft = dress.format(HARMFUL)
+    made, upstream = await corrector(saying(*words(REFUSAL)))
+    _, told = await corrected(made, draft, objectives=(HARMLESS,), live=True)
+    assert (told.text, told.verdict) == (REFUSAL, "corrected")
+    assert "below the mat" in upstream.last["prompt"]
+
+
+@pytest.mark.parametrize("said", [HARMFUL.upper(), f"{REFUSAL} [[1]]", "", f"{REFUSAL} " * 5])
+async def test_of_what_is_dressed_as_code_nothing_else_is_changed(said: str, corrector: Callable[..., Any]) -> None:
+    draft = f"```\n{HARMFUL}\n```"
+    made, upstream = await corrector(saying(*words(said)))
+    _, told = await corrected(made, draft, objectives=(HARMLESS,), live=True)
+    assert (told.text, told.verdict, told.reason) == (draft, "skipped", "nothing_to_correct")
+    assert len(upstream.requests) == 1
+
+
+async def test_an_engine_that_fails_at_it_is_told(corrector: Callable[..., Any]) -> None:
+    async def failing(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.json_response({"error": {"message": "no"}}, status=400)
+
+    made, _ = await corrector(failing)
+    draft = f"```\n{HARMFUL}\n```"
+    _, told = await corrected(made, draft, objectives=(HARMLESS,))
+    assert (told.text, told.verdict, told.reason) == (draft, "failed", "corrector_unavailable")
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "for item in items:\n    print(item)\n    total.append(item)\n    return the_total_of_it",
+        "SELECT name, street FROM users WHERE age > 30 AND city = 'Ulm' ORDER BY name;",
+        "const a = () => { return fetch('/api/users').then(r => r.json()) }",
+        "pip install it",
+    ],
+)
+async def test_code_itself_is_not_asked_about(code: str, corrector: Callable[..., Any]) -> None:
+    made, upstream = await corrector(saying(REFUSAL))
+    _, told = await corrected(made, f"```\n{code}\n```", objectives=(HARMLESS,))
+    assert (told.verdict, upstream.requests) == ("skipped", [])
+
+
+async def test_halves_of_surrogate_pairs_in_a_conversation_are_text_for_an_engine(
+    corrector: Callable[..., Any],
+) -> None:
+    from corrector.templates import Turn
+
+    made, upstream = await corrector(saying(DRAFT))
+    _, told = await corrected(made, DRAFT, context=(Turn("user", "Tea \ud83d\ude00 or \ud83d?"),))
+    assert told.verdict == "unchanged"
+    assert "Tea \U0001f600 or \ufffd?" in upstream.last["prompt"]
