@@ -10,7 +10,7 @@ metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
 judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
   --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
-[ -s "$out/judges.md" ] || {
+[ "$out/judges.md" -nt "$out/reward.npz" ] || {
   $metaaligner train judge reward --load "$out/reward.npz" --on "$data/pairs/eval.jsonl.gz" \
     --on "$data/judge_eval/hhh_alignment.jsonl.gz" --controls "$data/pairs/eval.jsonl.gz"
   echo "The embedded model itself as a judge, ${JUDGED:-40} questions, each in both orders:"
@@ -18,7 +18,7 @@ judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/rewar
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
     --limit "${JUDGED:-40}" --in-flight 4
 } > "$out/judges.part"
-[ -s "$out/judges.md" ] || mv "$out/judges.part" "$out/judges.md"
+[ ! -s "$out/judges.part" ] || mv "$out/judges.part" "$out/judges.md"
 $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
   --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
@@ -35,6 +35,8 @@ conditions+=(--condition all=harmlessness,helpfulness,readability,length,repetit
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
+$metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-ultrafeedback" \
+  --adapter "$ADAPTER" --template ultrafeedback
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
 $metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
 [ -s "$out/ablations/ablations.md" ] || CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
@@ -51,8 +53,9 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
-  echo "decide, each beside how far it agrees with people. Run with \`OWN=$own EACH=$each CASES=$cases"
-  echo "ALONE='${ALONE:-all eight}' ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
+  echo "decide, each beside how far it agrees with people. Where a 95% interval would be of values that are all the same, it"
+  echo "is \`?\`. Run with \`OWN=$own EACH=$each CASES=$cases"
+  echo "ALONE='${ALONE:-all eight}' ASKED=${ASKED:-6} JUDGED=${JUDGED:-40} ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
   echo
   echo "## How far the judges are to be trusted"
   echo
@@ -88,6 +91,10 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "that was damaged. Likeness to it from 0 to 1; $cases cases of each kind. With the adapter:"
   echo
   cat "$out/mending/report.md"
+  echo
+  echo "The same, asked in the other prompt family that the adapter was trained with, \`ultrafeedback\`:"
+  echo
+  cat "$out/mending-ultrafeedback/report.md"
   echo
   echo "The same without it, the base model alone:"
   echo

@@ -13,7 +13,7 @@ import pytest
 import respx
 from aiohttp import web
 
-from gateway.exchange import ChatRequest, parse
+from gateway.exchange import ChatRequest, drop_reasoning, parse
 from gateway.upstreams.litellm import LiteLLMUpstream, Options, build, sdk, translate
 from tests.conftest import correcting
 from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, improve
@@ -111,6 +111,19 @@ async def test_an_answer_comes_in_openais_form(provider: respx.Route, upstream: 
     assert sent.headers["x-api-key"] == "sk-claude"
     assert json.loads(sent.content)["max_tokens"] == 99
     assert json.loads(sent.content)["model"] == "claude-x"
+
+
+async def test_what_was_thought_stands_where_it_can_be_dropped(
+    provider: respx.Route, upstream: LiteLLMUpstream
+) -> None:
+    """The SDK repeats it among its own fields, which nothing here knows."""
+    thought = {"type": "thinking", "thinking": "Let me see.", "signature": "s"}
+    provider.respond(json={**ANSWER, "content": [thought, *ANSWER["content"]]})
+    [choice] = loads(await (await upstream.ask(asked())).read())["choices"]
+    assert "Let me see." in dumps(choice["message"]).decode()
+    drop_reasoning(choice["message"])
+    assert "Let me see." not in dumps(choice["message"]).decode()
+    assert choice["message"]["content"] == DRAFT
 
 
 async def test_a_stream_comes_in_openais_form(provider: respx.Route, upstream: LiteLLMUpstream) -> None:
