@@ -12,9 +12,9 @@ def bootstrap(values: Sequence[float], seed: int, rounds: int = 1000) -> tuple[f
 
 
 def written(interval: tuple[float, float], form: str = ".2f") -> str:
-    """`low to high`; of values that are all the same `?`, as resampling them says nothing of how sure their mean is."""
+    """`low to high`; of values that are all the same `–`, as resampling them says nothing of how sure their mean is."""
     low, high = interval
-    return f"{low:{form}} to {high:{form}}" if low < high else "?"
+    return f"{low:{form}} to {high:{form}}" if low < high else "–"
 
 
 def mean(values: Iterable[float]) -> float:

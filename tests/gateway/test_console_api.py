@@ -262,7 +262,7 @@ async def test_nothing_is_saved_that_would_not_be_in_force(world: World) -> None
     status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change)
     assert (status, body["error"]["code"], "policys" in body["error"]["message"]) == (400, "invalid_objectives", True)
     assert gw.objectives.read_bytes() == before
-    gw.objectives.write_bytes(before.replace(b"be useful", b"be of use"))  # by hand, and not in force either
+    gw.objectives.write_bytes(before.replace(b"cheerful", b"cheery"))  # by hand, and not in force either
     _, again = await ask(gw, "/console/api/objectives")
     assert again["version"] == told["version"], "of what is shown"
     status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change)

@@ -305,7 +305,7 @@ class TestAgreement:
         path = tmp_path / "trail.jsonl"
         row = {"source": "audit:t", "context": [{"role": "user", "content": "x"}], "weak": "no", "strong": "yes",
                "better": ["length"], "objectives": {"length": ["Length", "As we say it"]}}  # fmt: skip
-        good = {**row, "context": [{"role": "user", "text": "Tea?"}]}
+        good = {**row, "context": [{"role": "user", "text": TEA[0].text}]}
         path.write_text("".join(json.dumps(one) + "\n" for one in (good, row)))
         skipped = Skipped()
         (told,) = labelled(path, {"length": aim("length")}, skipped)
@@ -385,7 +385,7 @@ class TestCommand:
     def test_fit_save_and_load(self, tmp_path: Path) -> None:
         people, model = str(self.people(tmp_path / "p.jsonl")), str(tmp_path / "reward.npz")
         fitted = self.ran("reward", "--fit", people, "--save", model, "--on", people)
-        assert "| p.jsonl | helpfulness | all | 40 | 0 | 1.000 (1.000 to 1.000) | agrees |" in fitted
+        assert "| p.jsonl | helpfulness | all | 40 | 0 | 1.000 (–) | agrees |" in fitted
         assert "preferred to the same" not in fitted
         controlled = self.ran("reward", "--load", model, "--on", people, "--controls", people, "--limit", "10")
         assert "| harmlessness | a loop | 10 |" in controlled

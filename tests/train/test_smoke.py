@@ -96,7 +96,7 @@ def test_a_summary_counts_nearer_and_farther() -> None:
 
 
 def test_of_values_that_are_all_the_same_no_interval_is_written() -> None:
-    assert written(bootstrap([1, 1, 1, 1], 1)) == "?"
+    assert written(bootstrap([1, 1, 1, 1], 1)) == "–"
     assert written((0.25, 0.5), "+.2f") == "+0.25 to +0.50"
 
 
