@@ -87,7 +87,7 @@ class Corrector:
         """
         usage = Usage()
         masked = await _aside(len(task.draft), protect.mask, task.draft, self._quoting.pattern)
-        if task.may_refuse and protect.hides_prose(masked):
+        if task.may_refuse and await _aside(len(task.draft), protect.hides_prose, masked):
             refusal = await self._refusal(task, usage)
             if refusal is not None:
                 yield refusal.text
@@ -100,8 +100,7 @@ class Corrector:
             return
         self._corrections += 1
         try:
-            chars = len(task.draft) + sum(len(turn.text) for turn in task.context)
-            asked = await _aside(chars, self._asked, task, masked)
+            asked = await _aside(_length(task), self._asked, task, masked)
             async with aclosing(self._parts(task, asked, usage)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -150,7 +149,8 @@ class Corrector:
 
         It is shown what they say, which else it never sees. Anything but a refusal is not made use of.
         """
-        asked = self._asked(task, protect.shown(task.draft, self._quoting.pattern))
+        masked = await _aside(len(task.draft), protect.shown, task.draft, self._quoting.pattern)
+        asked = await _aside(_length(task), self._asked, task, masked)
         core = asked.parts[0].strip()
         part = self._begun(task, core, 0)
         pieces = self._checked(part, core, self._written(task, core, asked.context, usage), usage)
@@ -340,6 +340,11 @@ async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correcti
                 raise
             await asyncio.sleep(attempt * RESTART_S)
     raise AssertionError("the last try returns or raises")
+
+
+def _length(task: Task) -> int:
+    """In characters, of all that the engine could be shown."""
+    return len(task.draft) + sum(len(turn.text) for turn in task.context)
 
 
 async def _aside(chars: int, work: Callable[..., Result], *args: Any) -> Result:
