@@ -10,7 +10,8 @@ from gateway.reload import Snapshot
 from gateway.surfaces.http import Context
 from wire.codec import dumps
 
-# A hosted service may be away without this gateway being at fault: only engines of our own decide.
+# A hosted policy may be away without this gateway being at fault, and others answer. Without its corrector, wherever
+# that runs, a gateway has nothing to promise.
 OWN = "local"
 
 
