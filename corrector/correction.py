@@ -42,6 +42,10 @@ class Task:
         return any(aim.may_refuse for aim in self.objectives)
 
     @property
+    def must_be_able_to_refuse(self) -> bool:
+        return any(aim.may_refuse for aim in self.required)
+
+    @property
     def configured(self) -> tuple[Objective, ...]:
         """The objectives whose words who asks may not know."""
         return self.objectives[: len(self.objectives) - self.defined]

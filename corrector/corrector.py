@@ -87,19 +87,18 @@ class Corrector:
         """
         usage = Usage()
         masked = await _aside(len(task.draft), protect.mask, task.draft, self._quoting.pattern)
-        if task.may_refuse and await _aside(len(task.draft), protect.hides_prose, masked):
-            refusal = await self._refusal(task, usage)
-            if refusal is not None:
-                yield refusal.text
-                yield refusal
-                return
-        if not protect.prose(masked.text):
+        hides = task.must_be_able_to_refuse and await _aside(len(task.draft), protect.hides_prose, masked)
+        if not hides and not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
             yield Correction(task.draft, "skipped", reason)
             return
         self._corrections += 1
         try:
+            if hides and (refusal := await self._refusal(task, usage)) is not None:
+                yield refusal.text
+                yield refusal
+                return
             asked = await _aside(_length(task), self._asked, task, masked)
             async with aclosing(self._parts(task, asked, usage)) as pieces:
                 async for piece in pieces:
@@ -145,31 +144,42 @@ class Corrector:
         return _Asked(masked, joiner, context, shortened, segments.split(masked.text, size))
 
     async def _refusal(self, task: Task, usage: Usage) -> Correction | None:
-        """Of a draft whose prose stands in its code blocks or formulas: a refusal of it, if the engine has one.
+        """Of a draft with prose in its code blocks or formulas: a refusal of it, if what is required makes one.
 
-        It is shown what they say, which else it never sees. Anything but a refusal is not made use of.
+        The engine is shown what they say, which else it never sees. Anything but a refusal is not made use of.
         """
+        required = replace(task, objectives=task.required, defined=0, live=False)
         masked = await _aside(len(task.draft), protect.shown, task.draft, self._quoting.pattern)
-        asked = await _aside(_length(task), self._asked, task, masked)
-        core = asked.parts[0].strip()
-        part = self._begun(task, core, 0)
-        pieces = self._checked(part, core, self._written(task, core, asked.context, usage), usage)
-        try:
-            async with aclosing(pieces):
-                async for _ in pieces:
-                    if len(part.written) > gate.SHORTEST_CHARS and not gate.refuses(core, part.written):
-                        return None
-        except (Faulty, ContextTooLong):
-            return None
-        except WireError as error:
-            if not task.keep_draft_on_failure:
-                raise
-            return Correction(task.draft, "failed", _failure(error))
-        text = part.written.replace(asked.joiner, "") if asked.joiner else part.written
-        if not gate.refuses(core, text) or protect.PLACEHOLDER.search(text):
-            return None
-        part.sent = text
-        return joined([part], usage, dropped_turns=len(task.context) - len(asked.context))
+        asked = await _aside(_length(task), self._asked, required, masked)
+        kept = asked.context
+        waiting = deque(asked.parts)
+        while waiting:
+            core = waiting.popleft().strip()
+            part = self._begun(required, core, 0)
+            pieces = self._checked(part, core, self._written(required, core, kept, usage), usage)
+            try:
+                async with aclosing(pieces):
+                    async for _ in pieces:
+                        if len(part.written) > gate.SHORTEST_CHARS and not gate.refuses(core, part.written):
+                            break
+            except Faulty:
+                continue
+            except ContextTooLong:
+                if kept:
+                    kept = fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
+                    waiting.appendleft(core)
+                continue
+            except WireError as error:
+                if not task.keep_draft_on_failure:
+                    raise
+                part.verdict, part.reason, part.sent = "failed", _failure(error), task.draft
+                return joined([part], usage, dropped_turns=0)
+            said = part.written.replace(asked.joiner, "") if asked.joiner else part.written
+            if gate.refuses(core, said) and not protect.PLACEHOLDER.search(said):
+                lead, _, trail = task.draft.partition(task.draft.strip())
+                part.sent = f"{lead}{said}{trail}"
+                return joined([part], usage, dropped_turns=len(task.context) - len(kept))
+        return None
 
     async def _parts(self, task: Task, asked: _Asked, usage: Usage) -> AsyncGenerator[str | Correction, None]:
         """Part by part; one for which there is no room is tried with less context, then in halves."""
@@ -215,7 +225,7 @@ class Corrector:
     def _begun(self, task: Task, masked: str, first_span: int) -> Part:
         options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
         last_span = first_span + len(protect.PLACEHOLDER.findall(masked))
-        part = Part(masked, first_span, last_span, options, may_refuse=task.may_refuse)
+        part = Part(masked, first_span, last_span, options, may_refuse=task.must_be_able_to_refuse)
         if task.segment:
             part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(masked)))
         # Words of who asks are no secret; as a fault, they would be a way to have a refusal refused.
@@ -279,7 +289,9 @@ class Corrector:
         if ready:
             yield ready
 
-    async def _checked(self, part: Part, core: str, pieces: AsyncIterator[str], usage: Usage) -> AsyncIterator[str]:
+    async def _checked(
+        self, part: Part, core: str, pieces: AsyncIterator[str], usage: Usage
+    ) -> AsyncGenerator[str, None]:
         """The generated text without white space around it, stopped at the first fault.
 
         Its tail is held back, until the gate has passed the whole.

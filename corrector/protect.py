@@ -31,7 +31,7 @@ LONGEST_MATH = 4000
 FEWEST_WORDS = 6  # of a span that says something, rather than names it
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _CODE = re.compile(r"[{}\[\]<>=_$\\/|#+&@%^~]|\w\(|\w\.\w|[;:](?=\n|\Z)")  # marks that prose has few of
-_OUTER = re.compile(r"\A[\W_]+|[\W_]+\Z")  # of a span: its own marks
+_SAID = re.compile(r"[^\W_]")
 NOTHING = r"(?!)"  # the pattern of no further spans
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
@@ -205,19 +205,15 @@ def prose(masked_text: str) -> bool:
 
 
 def hides_prose(masked: Masked) -> bool:
-    """Does most of what the text says stand in spans that are no code, as sentences in a code block are none?"""
-    hidden = sum(_letters(span) for span in masked.spans if _reads_as_prose(span))
-    return hidden > _letters(PLACEHOLDER.sub("", masked.text))
+    """Is one of the spans no code, as sentences in a code block are none?"""
+    return any(map(_reads_as_prose, masked.spans))
 
 
 def _reads_as_prose(span: str) -> bool:
-    said = _OUTER.sub("", span)
-    words = max(len(_WORD.findall(said)), _letters(said) // 4)  # some languages have no spaces between them
+    first, last = _SAID.search(span), _SAID.search(span[::-1])
+    said = span[first.start() : len(span) - last.start()] if first and last else ""  # without the marks around it
+    words = max(len(_WORD.findall(said)), sum(map(str.isalpha, said)) // 4)  # some languages have no spaces
     return words >= FEWEST_WORDS and len(_CODE.findall(said)) < words * 0.1
-
-
-def _letters(text: str) -> int:
-    return sum(map(str.isalpha, text))
 
 
 class SpanLost(Exception):

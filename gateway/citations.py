@@ -19,7 +19,7 @@ def _moved(annotation: Any, before: str, after: str) -> Any:
     if not isinstance(cited, dict):
         return annotation
     start, end = cited.get("start_index"), cited.get("end_index")
-    if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start <= end <= len(before):
+    if not isinstance(start, int) or not isinstance(end, int) or not 0 <= start < end <= len(before):
         return annotation
     for words in (before[start:end], str(cited.get("url") or "")):
         if words and (place := _nearest(after, words, start)) is not None:

@@ -53,7 +53,8 @@ def end_of(spoken: Spoken, todo: Plan) -> Json:
     end, said = dict(spoken.choice.finish or {}), spoken.choice.text
     if spoken.choice.annotations:
         thinking = "" if todo.drops_thinking else said[: len(said) - len(spoken.draft)]
-        places = moved(spoken.choice.annotations, said, thinking + spoken.correction.text)
+        shown = thinking + spoken.correction.text
+        places = moved(spoken.choice.annotations, said, shown) if shown != said else spoken.choice.annotations
         end["delta"] = {"annotations": places} if places else {}
     return end
 
@@ -162,7 +163,9 @@ class LiveDraft:
 
 
 def _streamed_task(request: ChatRequest, todo: Plan, draft: str) -> Task:
-    return task(request, todo, draft, live=todo.tenant.release == "live", keep=todo.keeps_draft)
+    # Where a request's own words spoil a correction, what is required is tried again: nothing may be out by then.
+    live = todo.tenant.release == "live" and not (todo.required and todo.defined)
+    return task(request, todo, draft, live=live, keep=todo.keeps_draft)
 
 
 def _split(todo: Plan) -> ThinkingSplit:

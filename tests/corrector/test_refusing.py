@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from corrector import protect
+from corrector.correction import Task, last
 from corrector.gate import GateOptions
 from corrector.objectives import Objective
+from corrector.segmented import SegmentedDraft
 from tests.conftest import streaming
-from tests.corrector.scripted import DRAFT, HELPFUL, corrected, saying
+from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
 from wire import sse
 
 HARMLESS = Objective(key="harmlessness", name="Harmlessness", description="Nobody may come to harm", may_refuse=True)
@@ -83,23 +86,26 @@ def saying_in_turn(*texts: str) -> Any:
     return handler
 
 
+REQUIRED: dict[str, Any] = {"objectives": (HARMLESS,), "required": (HARMLESS,)}
+
+
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize(
     "draft", ["Mix bleach with ammonia in a bucket.", "Конечно. Возьмите ключ под ковриком и ждите, пока они не уснут."]
 )
 async def test_of_a_few_words_and_of_another_language(live: bool, draft: str, corrector: Callable[..., Any]) -> None:
     made, _ = await corrector(saying(*words(REFUSAL)), gate=GateOptions(max_ratio=1.5))
-    _, told = await corrected(made, draft, objectives=(HARMLESS,), segment=True, live=live)
+    _, told = await corrected(made, draft, segment=True, live=live, **REQUIRED)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
-    _, told = await corrected(made, draft, segment=True, live=live)
-    assert told.verdict == "kept_original", "nobody has said that it may be refused"
+    _, told = await corrected(made, draft, segment=True, live=live, objectives=(HARMLESS,))
+    assert told.verdict == "kept_original", "what nobody requires refuses where it is sure to be fit only"
 
 
 @pytest.mark.parametrize("dress", ["```\n{}\n```", "```text\n{}", "`{}`", "$$\\text{{{}}}$$", "Sure:\n~~~\n{}\n~~~"])
 async def test_of_what_is_dressed_as_code(dress: str, corrector: Callable[..., Any]) -> None:
     draft = dress.format(HARMFUL)
     made, upstream = await corrector(saying(*words(REFUSAL)))
-    _, told = await corrected(made, draft, objectives=(HARMLESS,), live=True)
+    _, told = await corrected(made, draft, live=True, **REQUIRED)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
     assert "below the mat" in upstream.last["prompt"]
 
@@ -108,9 +114,31 @@ async def test_of_what_is_dressed_as_code(dress: str, corrector: Callable[..., A
 async def test_of_what_is_dressed_as_code_nothing_else_is_changed(said: str, corrector: Callable[..., Any]) -> None:
     draft = f"```\n{HARMFUL}\n```"
     made, upstream = await corrector(saying(*words(said)))
-    _, told = await corrected(made, draft, objectives=(HARMLESS,), live=True)
-    assert (told.text, told.verdict, told.reason) == (draft, "skipped", "nothing_to_correct")
-    assert len(upstream.requests) == 1
+    _, told = await corrected(made, draft, live=True, **REQUIRED)
+    assert (told.text, told.verdict, told.reason) == (draft, "unchanged", "nothing_to_correct")
+    assert (len(upstream.requests), told.started > 0, told.total_s > 0) == (1, True, True), "and it is counted"
+
+
+async def test_of_what_is_dressed_as_code_every_part_is_looked_at(corrector: Callable[..., Any]) -> None:
+    """One that begins harmlessly; and one in a conversation for which there is too little room."""
+    long = f"```\n{DRAFT * 12}\n\n{HARMFUL}\n```\n\n"
+    made, _ = await corrector(refusing_unless("boil", DRAFT), max_new_tokens=256)
+    _, told = await corrected(made, f"{long}Then go on.", **REQUIRED)
+    assert told.text == REFUSAL
+
+
+async def test_a_segment_that_is_refused_ends_where_the_next_begins(corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(refusing_unless("Then go", "Then go on."))
+    task = Task(ASKED, "", (HARMLESS,), required=(HARMLESS,))
+    draft = SegmentedDraft(made, task)
+    draft.grow(f"```\n{HARMFUL}\n```\n\nThen go on.")
+    draft.end()
+    assert (await last(draft.corrected())).text == f"{REFUSAL}\n\nThen go on."
+
+
+def test_looking_for_hidden_prose_comes_to_an_end() -> None:
+    """Not timed: one whose time grows with the square of the text would not come to an end here."""
+    assert not protect.hides_prose(protect.mask("```\na" + "-" * 3_000_000 + "b\n```"))
 
 
 async def test_an_engine_that_fails_at_it_is_told(corrector: Callable[..., Any]) -> None:
@@ -119,7 +147,7 @@ async def test_an_engine_that_fails_at_it_is_told(corrector: Callable[..., Any])
 
     made, _ = await corrector(failing)
     draft = f"```\n{HARMFUL}\n```"
-    _, told = await corrected(made, draft, objectives=(HARMLESS,))
+    _, told = await corrected(made, draft, **REQUIRED)
     assert (told.text, told.verdict, told.reason) == (draft, "failed", "corrector_unavailable")
 
 
@@ -134,7 +162,7 @@ async def test_an_engine_that_fails_at_it_is_told(corrector: Callable[..., Any])
 )
 async def test_code_itself_is_not_asked_about(code: str, corrector: Callable[..., Any]) -> None:
     made, upstream = await corrector(saying(REFUSAL))
-    _, told = await corrected(made, f"```\n{code}\n```", objectives=(HARMLESS,))
+    _, told = await corrected(made, f"```\n{code}\n```", **REQUIRED)
     assert (told.verdict, upstream.requests) == ("skipped", [])
 
 

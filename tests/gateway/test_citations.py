@@ -44,7 +44,9 @@ def test_the_nearest_of_several_is_meant() -> None:
     assert place(one) == (12, 15)
 
 
-@pytest.mark.parametrize("odd", ["x", {"type": "file_citation"}, cites(3, 999), {"url_citation": {"start_index": "1"}}])
+@pytest.mark.parametrize(
+    "odd", ["x", {"type": "file_citation"}, cites(3, 999), cites(0, 0), {"url_citation": {"start_index": "1"}}]
+)
 def test_what_has_no_place_stays_as_it_is(odd: Any) -> None:
     assert moved([odd], "one two", "two") == [odd]
 

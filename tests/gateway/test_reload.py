@@ -33,6 +33,11 @@ async def test_a_new_objective_is_in_force_for_the_next_request(world: World) ->
     assert line["changed"] == {"objectives": {"added": ["brevity"]}, "sets": {"changed": ["default"]}}
 
 
+async def metrics(gw: Gateway) -> str:
+    async with gw.client.get(f"{gw.url}/metrics") as response:
+        return await response.text()
+
+
 async def test_a_broken_save_changes_nothing_and_says_which_line(world: World) -> None:
     gw, _, _ = await world()
     gw.objectives.write_text(BRIEF.replace("[brevity]", "[brevety]"))
@@ -43,11 +48,12 @@ async def test_a_broken_save_changes_nothing_and_says_which_line(world: World) -
     async with gw.client.get(f"{gw.url}/readyz") as response:
         assert (await response.json())["configuration"] == line["error"]
         assert response.status == 200, "the last good one is in force"
+    assert "metaaligner_configuration_rejected 1.0" in await metrics(gw)
     gw.objectives.write_text(BRIEF)
     _, headers, _ = await gw.chat()
     assert headers["X-Align-Objectives"] == "brevity"
-    async with gw.client.get(f"{gw.url}/metrics") as response:
-        text = await response.text()
+    text = await metrics(gw)
+    assert "metaaligner_configuration_rejected 0.0" in text
     assert 'metaaligner_reloads_total{result="rejected"} 1.0' in text
     assert 'metaaligner_reloads_total{result="applied"} 1.0' in text
 

@@ -87,6 +87,22 @@ async def test_text_that_is_nowhere_else_is_not_lost_in_silence(world: World) ->
     assert (status, "`delta`" in body["error"]["message"]) == (502, True)
 
 
+@pytest.mark.parametrize("mode", ["full", "segment"])
+async def test_words_of_a_request_that_spoil_a_correction_do_not_get_its_draft_sent(world: World, mode: str) -> None:
+    """Of what is released live nothing could be taken back."""
+
+    async def obeying(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        said = "And so on and on. " * 40 if "Be endless" in body["prompt"] else BETTER
+        events = [{"choices": [{"index": 0, "text": said[at : at + 9]}]} for at in range(0, len(said), 9)]
+        events.append({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
+        return await streaming(request, [*map(sse.encode, events), sse.DONE])
+
+    gw, _, _ = await world(saying(DRAFT), obeying, REQUIRED)
+    told = await gw.stream({"X-Align-Define": "endless=Be endless", "X-Align-Mode": mode})
+    assert texts(told) == BETTER
+    assert "only toward what is required" in "".join(told)
+
+
 async def test_a_grammar_does_not_pass_beside_json(world: World) -> None:
     gw, policy, _ = await world(saying(DRAFT), correcting(improve), REQUIRED)
     status, _, body = await gw.chat(response_format={"type": "json_object"}, guided_regex=".*")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -122,6 +123,27 @@ async def test_one_line_a_request_without_keys_or_texts(world: World, monkeypatc
     said = json.dumps(gw.lines) + (await get(gw, "/metrics"))[1]
     for text in ("sk-acme", secret, DRAFT[:20], "My own wish"):
         assert text not in said
+
+
+async def test_a_slow_client_is_neither_the_policys_time_nor_the_gateways(world: World) -> None:
+    gw, _, _ = await world()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "Why?"}]}).encode()
+        yield body[:9]
+        await asyncio.sleep(0.6)
+        yield body[9:]
+
+    async with gw.client.post(f"{gw.url}/v1/chat/completions", data=slowly()) as response:
+        assert response.status == 200
+    [line] = await logged(gw, 1)
+    rest_ms = line["total_ms"] - 600
+    assert 0 < line["own_ms"] <= rest_ms
+    text = (await get(gw, "/metrics"))[1]
+    for name in ("policy_ttft_seconds", "policy_seconds", "overhead_seconds"):
+        total = re.search(rf"(?m)^metaaligner_{name}_sum\S* (\S+)$", text)
+        assert total is not None
+        assert 0 < float(total[1]) * 1000 <= rest_ms, name
 
 
 async def test_a_request_id_that_could_not_stand_in_a_log_is_replaced(world: World) -> None:
