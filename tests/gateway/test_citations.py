@@ -65,7 +65,7 @@ async def test_an_answer_that_was_changed_has_them_where_they_belong(world: Worl
 
 async def test_in_a_stream_they_come_with_its_end(world: World) -> None:
     at = CITED.index(URL)
-    deltas = ({"content": CITED}, {"annotations": [cites(at, at + len(URL))]})
+    deltas: tuple[dict[str, Any], ...] = ({"content": CITED}, {"annotations": [cites(at, at + len(URL))]})
     gw, _, _ = await world(sending(*map(chat_chunk, deltas), chat_chunk({}, "stop")), correcting(improve))
     *told, _ = await gw.stream()
     shown = [choice["delta"] for event in told for choice in json.loads(event)["choices"]]

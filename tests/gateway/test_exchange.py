@@ -53,7 +53,11 @@ def test_an_answer_cut_into_chunks_folds_back(text: str) -> None:
 def test_a_reason_in_every_chunk_loses_nothing(reasons: tuple[str, ...]) -> None:
     """Ollama's and SGLang's "", and proxies that say "stop" from the first chunk on."""
     held = HeldStream()
-    deltas = ({"tool_calls": [{"index": 0, **CALL}]}, {"tool_calls": [{"index": 1, **CALL}]}, {})
+    deltas: tuple[dict[str, Any], ...] = (
+        {"tool_calls": [{"index": 0, **CALL}]},
+        {"tool_calls": [{"index": 1, **CALL}]},
+        {},
+    )
     passed = [held.take(chat_chunk(delta, reason)) for delta, reason in zip(deltas, reasons, strict=True)]
     shown = [choice for chunk in passed if chunk for choice in chunk["choices"]]
     assert [choice["delta"]["tool_calls"][0]["index"] for choice in shown] == [0, 1]

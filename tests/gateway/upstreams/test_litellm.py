@@ -118,7 +118,7 @@ async def test_what_was_thought_stands_where_it_can_be_dropped(
 ) -> None:
     """The SDK repeats it among its own fields, which nothing here knows."""
     thought = {"type": "thinking", "thinking": "Let me see.", "signature": "s"}
-    provider.respond(json={**ANSWER, "content": [thought, *ANSWER["content"]]})
+    provider.respond(json={**ANSWER, "content": [thought, {"type": "text", "text": DRAFT}]})
     [choice] = loads(await (await upstream.ask(asked())).read())["choices"]
     assert "Let me see." in dumps(choice["message"]).decode()
     drop_reasoning(choice["message"])
