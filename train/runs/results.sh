@@ -2,8 +2,9 @@
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
-# ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they
-# are to be fewer; ABLATION_NOTE: what is to be said beside their table.
+# MEASURED: of its own answers to each data set, for objectives that can be measured. ALONE: objectives that are asked for
+# alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is
+# to be said beside their table.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -34,6 +35,10 @@ done
 conditions+=(--condition all=harmlessness,helpfulness,readability,length,repetition,specificity,factuality,fairness)
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
+measured=${MEASURED:-25}
+$metaaligner train evaluate "$out/answers-eval.jsonl" --each "$measured" --out "$out/measured" --adapter "$ADAPTER" \
+  --judge measure --condition usual=harmlessness,helpfulness --condition readability=readability \
+  --condition length=length --condition repetition=repetition
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending" --adapter "$ADAPTER"
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-ultrafeedback" \
   --adapter "$ADAPTER" --template ultrafeedback
@@ -84,6 +89,13 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "the objective move its own measure?"
   echo
   sed -e '1d' -e 's/^#/##/' "$out/evaluation/report.md"
+  echo
+  echo "## Does asking for an objective move its own measure?"
+  echo
+  echo "More of the embedded policy's own answers, $measured of each data set, under the usual objectives and under one alone"
+  echo "that can be measured. Lower and higher: than what the same corrector makes of the same draft under the usual ones."
+  echo
+  sed -n '/^## What changed, counted/,/^## /p' "$out/measured/report.md" | grep '^|'
   echo
   echo "## Damage mended, and what is fine left alone"
   echo
