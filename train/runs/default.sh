@@ -8,10 +8,7 @@
 # PART times as many rows for each of SEEDS, which stand for other wordings and other refusals of the same data: 1 takes an
 # hour and a half on two cores, and teaches little. The adapter that is shipped had PART=11 SEEDS='1 2 3 4 5' ANSWERS=1525
 # READ=838 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in six minutes; and then, as more
-# harmless requests had been written, two minutes more: FROM that, PART=4 SEEDS='6 7 8' REFUSED=200 KEPT=500 RATE=3e-4. With
-# another writer's requests, and for plainer words, it went on on two cores, three quarters of an hour each time: FROM that,
-# PART=1 SEEDS=9 READ=0 MADE=300 SIMPLIFIED=800 REFUSED=300 KEPT=500 LONGEST=640 FIRST_LAYER=12 RATE=2e-4; and FROM that, as
-# it refused too much by then, PART=2 SEEDS=10 READ=0 MADE=40 SIMPLIFIED=100 REFUSED=60 KEPT=250 FIRST_LAYER=12 RATE=2e-4.
+# harmless requests had been written, two minutes more: FROM that, PART=4 SEEDS='6 7 8' REFUSED=200 KEPT=500 RATE=3e-4.
 # FROM: an adapter to go on with. READ=0: refuse, and leave alone, answers to the requests only. REFUSED, KEPT: of answers
 # to what has been read, or to these; SIMPLIFIED, MADE: of edits. NO_RESULTS=1: leaves out what it is worth, which takes
 # longer.
