@@ -168,6 +168,8 @@ class Corrector:
                 if kept:
                     kept = fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
                     waiting.appendleft(core)
+                elif segments.tokens(core) >= SMALLEST_PART:
+                    waiting.extendleft(reversed(_halves(core)))
                 continue
             except WireError as error:
                 if not task.keep_draft_on_failure:
@@ -207,7 +209,7 @@ class Corrector:
                     waiting.appendleft(text)
                     continue
                 if segments.tokens(text) >= SMALLEST_PART:
-                    waiting.extendleft(reversed(segments.split(text, (segments.tokens(text) + 1) // 2)))
+                    waiting.extendleft(reversed(_halves(text)))
                     continue
                 if not task.keep_draft_on_failure:
                     raise Malformed(f"{self._endpoint.name} has no room even for a sentence") from None
@@ -352,6 +354,10 @@ async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correcti
                 raise
             await asyncio.sleep(attempt * RESTART_S)
     raise AssertionError("the last try returns or raises")
+
+
+def _halves(text: str) -> list[str]:
+    return segments.split(text, (segments.tokens(text) + 1) // 2)
 
 
 def _length(task: Task) -> int:

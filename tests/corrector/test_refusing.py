@@ -12,6 +12,7 @@ from corrector.correction import Task, last
 from corrector.gate import GateOptions
 from corrector.objectives import Objective
 from corrector.segmented import SegmentedDraft
+from corrector.templates import Turn
 from tests.conftest import streaming
 from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
 from wire import sse
@@ -127,6 +128,23 @@ async def test_of_what_is_dressed_as_code_every_part_is_looked_at(corrector: Cal
     assert told.text == REFUSAL
 
 
+async def test_of_what_is_dressed_as_code_where_there_is_less_room_than_the_engine_says(
+    corrector: Callable[..., Any],
+) -> None:
+    inner = refusing_unless("boil", DRAFT)
+
+    async def small(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if len(body["prompt"]) > 700:
+            message = "the request exceeds the available context size"
+            return web.json_response({"error": {"message": message}}, status=400)
+        return await inner(request, body)
+
+    draft = f"```\n{DRAFT * 3}\n\n{HARMFUL}\n```"
+    made, _ = await corrector(small)
+    _, told = await corrected(made, draft, context=(Turn("user", "word " * 200), *ASKED), **REQUIRED)
+    assert told.text == REFUSAL
+
+
 async def test_a_segment_that_is_refused_ends_where_the_next_begins(corrector: Callable[..., Any]) -> None:
     made, _ = await corrector(refusing_unless("Then go", "Then go on."))
     task = Task(ASKED, "", (HARMLESS,), required=(HARMLESS,))
@@ -169,8 +187,6 @@ async def test_code_itself_is_not_asked_about(code: str, corrector: Callable[...
 async def test_halves_of_surrogate_pairs_in_a_conversation_are_text_for_an_engine(
     corrector: Callable[..., Any],
 ) -> None:
-    from corrector.templates import Turn
-
     made, upstream = await corrector(saying(DRAFT))
     _, told = await corrected(made, DRAFT, context=(Turn("user", "Tea \ud83d\ude00 or \ud83d?"),))
     assert told.verdict == "unchanged"
