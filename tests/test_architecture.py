@@ -18,7 +18,7 @@ HEAVY = ("litellm", "opentelemetry.sdk", "torch", "vllm", "transformers", "xllam
 LADDER = (
     "cli", "serve", "app", "surfaces", "pipeline", "shadows", "corrections", "replies", "report", "batch", "reload",
     "audit", "admin", "editing", "figures", "spans", "limits", "record", "plan", "config", "upstreams", "exchange",
-    "errors", "worddiff", "telemetry", "tracing",
+    "citations", "errors", "worddiff", "telemetry", "tracing",
 )  # fmt: skip
 
 

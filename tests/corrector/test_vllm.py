@@ -41,7 +41,7 @@ def following(words: list[str], word: str) -> str:
 
 def test_the_command() -> None:
     words = argv(context=2048)
-    assert words[:6] == [sys.executable, "-m", "corrector.tether", sys.executable, "serve", "some/model"]
+    assert words[:7] == [sys.executable, "-P", "-m", "corrector.tether", sys.executable, "serve", "some/model"]
     assert following(words, "--uds") == "/run/v.sock"
     assert following(words, "--max-model-len") == "2048"
     assert following(words, "--served-model-name") == "some/model"

@@ -11,7 +11,9 @@ from tests.conftest import chat_chunk
 from tests.gateway.conftest import DRAFT
 
 TENANT = SimpleNamespace(required=(), release="live", reasoning="pass", may_see_draft=True)
-TODO = SimpleNamespace(tenant=TENANT, keeps_draft=False, drops_thinking=False, objectives=(), salt="")
+TODO = SimpleNamespace(
+    tenant=TENANT, keeps_draft=False, drops_thinking=False, objectives=(), required=(), defined=0, salt=""
+)
 
 
 class Endless:
