@@ -13,7 +13,7 @@ from corrector.gate import GateOptions
 from corrector.objectives import Objective
 from corrector.segmented import SegmentedDraft
 from corrector.templates import Turn
-from tests.conftest import streaming
+from tests.conftest import Handler, streaming
 from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
 from wire import sse
 
@@ -28,7 +28,7 @@ def words(text: str) -> list[str]:
     return re.findall(r"\S+\s*", text)
 
 
-def refusing_unless(mark: str, otherwise: str) -> Any:
+def refusing_unless(mark: str, otherwise: str) -> Handler:
     """A corrector that says something else where its prompt has the mark."""
 
     async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -77,7 +77,7 @@ async def test_a_second_fault_keeps_the_draft_and_what_is_required_may_have_noth
     assert (told.text, told.verdict, told.reason) == (DRAFT, "kept_original", "empty")
 
 
-def saying_in_turn(*texts: str) -> Any:
+def saying_in_turn(*texts: str) -> Handler:
     left = list(texts)
 
     async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
