@@ -60,7 +60,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Where a 95% interval would be of values that are all the same, it"
   echo "is \`–\`. Run with \`OWN=$own EACH=$each CASES=$cases"
-  echo "ALONE='${ALONE:-all eight}' ASKED=${ASKED:-6} JUDGED=${JUDGED:-40} ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
+  echo "ALONE='${ALONE:-all eight}' MEASURED=$measured ASKED=${ASKED:-6} JUDGED=${JUDGED:-40} ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
   echo
   echo "## How far the judges are to be trusted"
   echo
