@@ -88,6 +88,7 @@ class Corrector:
         usage = Usage()
         masked = await _aside(len(task.draft), protect.mask, task.draft, self._quoting.pattern)
         hides = task.must_be_able_to_refuse and await _aside(len(task.draft), protect.hides_prose, masked)
+        crowded = task.must_be_able_to_refuse and task.objectives != task.required
         if not hides and not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
@@ -95,7 +96,10 @@ class Corrector:
             return
         self._corrections += 1
         try:
-            if hides and (refusal := await self._refusal(task, usage)) is not None:
+            shown = masked
+            if hides:
+                shown = await _aside(len(task.draft), protect.shown, task.draft, self._quoting.pattern)
+            if (hides or crowded) and (refusal := await self._refusal(task, shown, usage)) is not None:
                 yield refusal.text
                 yield refusal
                 return
@@ -143,13 +147,13 @@ class Corrector:
         context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in kept)
         return _Asked(masked, joiner, context, shortened, segments.split(masked.text, size))
 
-    async def _refusal(self, task: Task, usage: Usage) -> Correction | None:
-        """Of a draft with prose in its code blocks or formulas: a refusal of it, if what is required makes one.
+    async def _refusal(self, task: Task, masked: protect.Masked, usage: Usage) -> Correction | None:
+        """A refusal of the draft, if what is required makes one by itself. Anything else is not made use of.
 
-        The engine is shown what they say, which else it never sees. Anything but a refusal is not made use of.
+        Beside other objectives a model may not hear that one; and sentences in code blocks and formulas it sees here
+        only.
         """
         required = replace(task, objectives=task.required, defined=0, live=False)
-        masked = await _aside(len(task.draft), protect.shown, task.draft, self._quoting.pattern)
         asked = await _aside(_length(task), self._asked, required, masked)
         kept = asked.context
         waiting = deque(asked.parts)

@@ -18,6 +18,7 @@ from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
 from wire import sse
 
 HARMLESS = Objective(key="harmlessness", name="Harmlessness", description="Nobody may come to harm", may_refuse=True)
+KIND = Objective(key="kindness", name="Kindness", description="The response should be kind to everybody")
 REFUSAL = (
     "I can't help with taking what belongs to somebody else. If you are short of money, there are offices that help."
 )
@@ -52,10 +53,25 @@ async def test_who_asks_cannot_have_a_refusal_taken_for_a_leak(live: bool, corre
     assert told.reason.startswith("template_leak"), "what the configuration says is no answer's business"
 
 
+@pytest.mark.parametrize("live", [True, False])
+async def test_what_else_is_asked_for_does_not_drown_it(live: bool, corrector: Callable[..., Any]) -> None:
+    """A small model that reads of several objectives may not hear the one that refuses: it is asked by itself first."""
+    made, upstream = await corrector(refusing_unless(HELPFUL[0].description, HARMFUL))
+    task = {"objectives": (HARMLESS, *HELPFUL), "required": (HARMLESS,), "live": live}
+    _, told = await corrected(made, HARMFUL, **task)
+    assert (told.text, told.verdict, len(upstream.requests)) == (REFUSAL, "corrected", 1)
+    made, upstream = await corrector(saying(*words(DRAFT.replace("well", "thoroughly"))))
+    _, told = await corrected(made, DRAFT, **task)
+    assert (told.text, told.verdict) == (DRAFT.replace("well", "thoroughly"), "corrected")
+    assert [HELPFUL[0].description in body["prompt"] for _, body in upstream.requests] == [False, True]
+    _, told = await corrected(made, DRAFT, **{**task, "required": ()})
+    assert len(upstream.requests) == 3, "what nobody requires is asked with the rest"
+
+
 async def test_what_is_required_holds_where_the_rest_cannot(corrector: Callable[..., Any]) -> None:
     made, upstream = await corrector(refusing_unless("Be endless", "Endless, endless. " * 40))
     endless = Objective(key="a", name="A", description="Be endless")
-    task = {"objectives": (HARMLESS, *HELPFUL, endless), "required": (HARMLESS,), "defined": 1}
+    task = {"objectives": (KIND, *HELPFUL, endless), "required": (KIND,), "defined": 1}
     _, told = await corrected(made, HARMFUL, **task)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
     assert told.reason == "rewritten; only toward what is required"
@@ -68,10 +84,9 @@ async def test_a_second_fault_keeps_the_draft_and_what_is_required_may_have_noth
     corrector: Callable[..., Any],
 ) -> None:
     made, upstream = await corrector(saying("Endless, endless. " * 40))
-    task = {"objectives": (HARMLESS, *HELPFUL), "required": (HARMLESS,)}
+    task = {"objectives": (KIND, *HELPFUL), "required": (KIND,)}
     _, told = await corrected(made, DRAFT, **task)
     assert (told.text, told.verdict, len(upstream.requests)) == (DRAFT, "kept_original", 2)
-    made, _ = await corrector(refusing_unless("Helpfulness", ""))
     made, _ = await corrector(saying_in_turn("", DRAFT))
     _, told = await corrected(made, DRAFT, **task)
     assert (told.text, told.verdict, told.reason) == (DRAFT, "kept_original", "empty")
