@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from corrector.objectives import Objective
@@ -40,6 +40,11 @@ class Task:
     @property
     def may_refuse(self) -> bool:
         return any(aim.may_refuse for aim in self.objectives)
+
+    @property
+    def only_required(self) -> "Task":
+        """The same toward what is required alone."""
+        return replace(self, objectives=self.required, defined=0)
 
     @property
     def must_be_able_to_refuse(self) -> bool:

@@ -153,12 +153,14 @@ class Corrector:
         Beside other objectives a model may not hear that one; and sentences in code blocks and formulas it sees here
         only.
         """
-        required = replace(task, objectives=task.required, defined=0, live=False)
+        required = replace(task.only_required, live=False)
         asked = await _aside(_length(task), self._asked, required, masked)
         kept = asked.context
         waiting = deque(asked.parts)
         while waiting:
             core = waiting.popleft().strip()
+            if not protect.prose(core):
+                continue
             part = self._begun(required, core, 0)
             pieces = self._checked(part, core, self._written(required, core, kept, usage), usage)
             try:
@@ -169,11 +171,9 @@ class Corrector:
             except Faulty:
                 continue
             except ContextTooLong:
-                if kept:
-                    kept = fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
-                    waiting.appendleft(core)
-                elif segments.tokens(core) >= SMALLEST_PART:
-                    waiting.extendleft(reversed(_halves(core)))
+                if (smaller := _smaller(core, kept)) is not None:
+                    parts, kept = smaller
+                    waiting.extendleft(reversed(parts))
                 continue
             except WireError as error:
                 if not task.keep_draft_on_failure:
@@ -191,7 +191,7 @@ class Corrector:
         """Part by part; one for which there is no room is tried with less context, then in halves."""
         masked, joiner, kept = asked.masked, asked.joiner, asked.context
         waiting = deque(asked.parts)
-        required = replace(task, objectives=task.required, defined=0)
+        required = task.only_required
         done: list[Part] = []
         span = 0
         while waiting:
@@ -208,12 +208,9 @@ class Corrector:
                     async for piece in self._part(required, part, masked.spans, kept, joiner, usage):
                         yield piece
             except ContextTooLong:
-                if kept:
-                    kept = fit(kept, sum(segments.tokens(turn.text) for turn in kept) // 2)
-                    waiting.appendleft(text)
-                    continue
-                if segments.tokens(text) >= SMALLEST_PART:
-                    waiting.extendleft(reversed(_halves(text)))
+                if (smaller := _smaller(text, kept)) is not None:
+                    parts, kept = smaller
+                    waiting.extendleft(reversed(parts))
                     continue
                 if not task.keep_draft_on_failure:
                     raise Malformed(f"{self._endpoint.name} has no room even for a sentence") from None
@@ -360,8 +357,13 @@ async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correcti
     raise AssertionError("the last try returns or raises")
 
 
-def _halves(text: str) -> list[str]:
-    return segments.split(text, (segments.tokens(text) + 1) // 2)
+def _smaller(text: str, context: tuple[Turn, ...]) -> tuple[list[str], tuple[Turn, ...]] | None:
+    """What to ask in place of a text that found no room: it with half the context, then its halves, then nothing."""
+    if context:
+        return [text], fit(context, sum(segments.tokens(turn.text) for turn in context) // 2)
+    if segments.tokens(text) >= SMALLEST_PART:
+        return segments.split(text, (segments.tokens(text) + 1) // 2), context
+    return None
 
 
 def _length(task: Task) -> int:
