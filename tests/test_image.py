@@ -88,8 +88,10 @@ def test_the_services_of_compose(service: str) -> None:
     told = compose["services"][service]
     assert {volume.split(":")[0] for volume in told["volumes"]} <= {"./", *compose["volumes"]}
     if service == "gateway":
+        [state] = [step.removeprefix("XDG_STATE_HOME=") for step in steps("ENV") if "XDG_STATE_HOME" in step]
+        trail = f"{state}/metaaligner"
         assert told["build"] == "."
-        assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro"]
+        assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro", f"trail:{trail}"]
     else:
         assert told["profiles"] == ["gpu"]
         assert told["command"][1] in (ROOT / "README.md").read_text()
