@@ -13,8 +13,9 @@ from corrector.segmented import SegmentedDraft, in_segments
 from gateway import exchange
 from gateway.citations import moved
 from gateway.errors import GatewayError
-from gateway.exchange import ChatRequest, HeldStream, Json, StreamedChoice, ThinkingSplit
+from gateway.exchange import ChatRequest, Json, ThinkingSplit
 from gateway.plan import Plan
+from gateway.streams import HeldStream, StreamedChoice
 from wire.errors import WireError
 from wire.streams import Merging, all_of, merged
 

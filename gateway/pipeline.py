@@ -24,11 +24,12 @@ from gateway import corrections, exchange, plan, replies, report, spans
 from gateway.citations import moved
 from gateway.corrections import LiveDraft, Spoken
 from gateway.errors import GatewayError, from_wire
-from gateway.exchange import ChatRequest, HeldStream, Json, ThinkingSplit
+from gateway.exchange import ChatRequest, Json, ThinkingSplit
 from gateway.plan import Plan
 from gateway.record import Record
 from gateway.reload import Snapshot
 from gateway.shadows import Shadows
+from gateway.streams import HeldStream
 from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps

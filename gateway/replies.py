@@ -6,6 +6,7 @@ from gateway import exchange, report
 from gateway.errors import from_wire
 from gateway.exchange import ChatRequest, Json
 from gateway.record import Record
+from gateway.streams import Fold, as_chunks
 from gateway.upstreams import Reply
 from wire.codec import loads
 from wire.errors import Dropped, Malformed, Reported, WireError
@@ -40,7 +41,7 @@ async def events(reply: Reply, request: ChatRequest, record: Record) -> AsyncIte
     if reply.streamed:
         chunks = _checked(reply)
     else:
-        chunks = _each(exchange.as_chunks(_answer(await reply.read()), include_usage=request.include_usage))
+        chunks = _each(as_chunks(_answer(await reply.read()), include_usage=request.include_usage))
     async for chunk in chunks:
         report.note_usage(record, chunk)
         yield chunk
@@ -65,7 +66,7 @@ async def _checked(reply: Reply) -> AsyncIterator[Json]:
 
 
 async def _folded(reply: Reply) -> Json:
-    fold = exchange.Fold()
+    fold = Fold()
     async for event in _checked(reply):
         fold.take(event)
     body = fold.reply()

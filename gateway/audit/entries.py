@@ -6,8 +6,8 @@ from typing import Any
 from corrector.correction import gravest
 from corrector.redaction import redacted
 from gateway import exchange, worddiff
-from gateway.exchange import Fold
 from gateway.record import Record
+from gateway.streams import Fold
 from wire import sse
 from wire.codec import loads
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from corrector.templates import Turn
 from gateway import exchange
 from gateway.errors import GatewayError
-from gateway.exchange import Fold, HeldStream, as_chunks, conversation, split_thinking
+from gateway.exchange import ThinkingSplit, conversation, split_thinking
+from gateway.streams import Fold, HeldStream, as_chunks
 from tests.conftest import chat_chunk, chat_reply
 from wire.codec import dumps
 
@@ -147,6 +148,18 @@ def test_the_conversation_that_the_corrector_sees() -> None:
 )
 def test_thinking_that_a_server_left_in_the_text(text: str, thinking: str) -> None:
     assert split_thinking(text) == (thinking, text.removeprefix(thinking))
+
+
+def test_thinking_goes_on_where_a_server_tells_an_end_in_every_chunk() -> None:
+    split, said = ThinkingSplit(), []
+    for piece in ("<think>", "it is", " a draft</think>", "\n\nYes", "."):
+        message = {"content": piece}
+        split.drop(message, ends=True)
+        said.append(message["content"])
+    assert said == ["", "", "", "Yes", "."]
+    unfinished, message = ThinkingSplit(), {"content": "<thi"}
+    unfinished.drop(message, ends=True)
+    assert message["content"] == "<thi", "that was no thinking"
 
 
 def test_text_among_parts_is_replaced_and_the_rest_stays() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gateway.exchange import Fold
+from gateway.streams import Fold
 from tests.conftest import OBJECTIVES, Gateway, chat_chunk, chat_reply, correcting, saying, streaming, two_services
 from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, soon
 from wire import sse
