@@ -199,6 +199,15 @@ async def test_code_itself_is_not_asked_about(code: str, corrector: Callable[...
     assert (told.verdict, upstream.requests) == ("skipped", [])
 
 
+async def test_a_part_that_is_nothing_but_code_is_not_asked_about(corrector: Callable[..., Any]) -> None:
+    """It shares nothing with whatever is made of it, and any short text would count as a refusal of the whole."""
+    draft = DRAFT + "\n\n```\nmake tea\n```" * 3
+    made, upstream = await corrector(refusing_unless("boil", DRAFT), max_new_tokens=88)
+    _, told = await corrected(made, draft, objectives=(HARMLESS, *HELPFUL), required=(HARMLESS,))
+    assert (told.text, told.verdict, told.parts) == (draft, "unchanged", 2)
+    assert [HELPFUL[0].description in body["prompt"] for _, body in upstream.requests] == [False, True]
+
+
 async def test_halves_of_surrogate_pairs_in_a_conversation_are_text_for_an_engine(
     corrector: Callable[..., Any],
 ) -> None:
