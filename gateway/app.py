@@ -40,6 +40,7 @@ from gateway.surfaces import (
 from gateway.surfaces.http import Context, error_body, request_id, unforeseen
 from gateway.telemetry import Metrics
 
+SURFACES = (chat, align, models, objectives, feedback, health, console, console_admin, console_objectives)
 # FastAPI would tell a collector of its own: every request a second time, and with bodies in it.
 UNTOLD: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
@@ -116,8 +117,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         int(settings.server.max_body_mb * 1_000_000),
         tracing=tracing,
     )
-    surfaces = (chat, align, models, objectives, feedback, health, console, console_admin, console_objectives)
-    for surface in surfaces:
+    for surface in SURFACES:
         app.router.routes.extend(surface.routes(context))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)

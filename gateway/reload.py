@@ -29,7 +29,9 @@ PATIENCE_S = 0.3  # how long a request waits for the reload that it has found
 LOOK_EVERY_S = 1.0
 ENGINE_MARGIN_S = 10.0
 PROBE_S = 5.0
+LOOK_AT_START_S = 0.05
 KEPT_RELOADS = 20
+NOT_STARTED, SAVED_ANEW = "one of its engines did not start", "saved anew before its engines had started"
 
 _Signature = tuple[tuple[int, int, int], ...]
 
@@ -91,7 +93,7 @@ class Reloader:
         self._seen = self._signature()
         config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
         if self._supervisor is not None:  # else they are up, or have failed, before there is this process
-            await self._engines_up(config)
+            await self._supervisor.ensure(config.engines())
         self._live.append(build(config, None, self._run_dir))
         self._watch = asyncio.create_task(self._look_now_and_then())
 
@@ -175,8 +177,8 @@ class Reloader:
         self._coming = config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
         before = self._live[-1]
         try:
-            if not await self._engines_up(config):
-                raise ConfigError(self._paths[0], 1, "one of its engines did not start")
+            if (why := await self._engines_missing(config)) is not None:
+                raise ConfigError(self._paths[0], 1, why)
             new, changed = build(config, before, self._run_dir), changes(before.config, config)
         except Exception:
             self._coming = None
@@ -199,9 +201,18 @@ class Reloader:
         self._log.error("reload.rejected", error=error)
         self.history.append({"time": time.time(), "result": "rejected", "error": error})
 
-    async def _engines_up(self, config: Config) -> bool:
+    async def _engines_missing(self, config: Config) -> str | None:
+        """Waits for its engines; why not all of them are up, if so. What is saved meanwhile may be right: no longer."""
         if self._supervisor is not None:
-            return await self._supervisor.ensure(config.engines())
+            starting = asyncio.create_task(self._supervisor.ensure(config.engines()))
+            try:
+                while not starting.done():
+                    if self._signature() != self._seen:
+                        return SAVED_ANEW
+                    await asyncio.wait({starting}, timeout=LOOK_AT_START_S)
+                return None if starting.result() else NOT_STARTED
+            finally:
+                starting.cancel()
         launched = [  # by another process, which gives them the time that they may take: wait for as long
             (options, launch)
             for options in config.engines()
@@ -213,12 +224,12 @@ class Reloader:
             async with contextlib.aclosing(endpoint_of("an engine", options, self._run_dir, PROBE_S)) as engine:
                 while not await engine.reachable():
                     if self._signature() != self._seen:
-                        return False  # somebody has saved what may be right
+                        return SAVED_ANEW
                     if time.monotonic() > deadline:
                         self._seen = ()  # it may come yet: look again, though nobody saves anything
-                        return False
-                    await asyncio.sleep(0.05)
-        return True
+                        return NOT_STARTED
+                    await asyncio.sleep(LOOK_AT_START_S)
+        return None
 
     async def _retire(self, before: Snapshot) -> None:
         """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import aiohttp
@@ -142,6 +144,16 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._model = model
         self._key = key
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """While engines start, which may take minutes, there is nothing to drain: the lifespan's end stops them."""
+        if self.started:
+            super().handle_exit(sig, frame)
+            return
+        logging.getLogger("uvicorn.error").disabled = True  # it would tell of a start that was cut off, in a traceback
+        if sig == signal.SIGINT:
+            raise KeyboardInterrupt
+        sys.exit(0)
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)

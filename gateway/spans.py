@@ -40,7 +40,8 @@ def tracing(log: Any) -> "Tracing | None":
     except ImportError as error:
         log.error(
             "tracing.missing",
-            error=f"a collector is named, but {error.name} is not installed: pip install 'metaaligner-gateway[otel]'",
+            error=f"a collector is named, but {error.name} is not installed: "
+            ".venv/bin/pip install -c constraints.txt -e '.[otel]'",
         )
         return None
     return Tracing(log)

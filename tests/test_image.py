@@ -91,6 +91,7 @@ def test_the_services_of_compose(service: str) -> None:
         [state] = [step.removeprefix("XDG_STATE_HOME=") for step in steps("ENV") if "XDG_STATE_HOME" in step]
         trail = f"{state}/metaaligner"
         assert told["build"] == "."
+        assert told["env_file"] == [{"path": ".env", "required": False}]
         assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro", f"trail:{trail}"]
     else:
         assert told["profiles"] == ["gpu"]

@@ -63,7 +63,8 @@ class Options(EngineOptions):
         missing = [package for package in wanted if importlib.util.find_spec(package) is None]
         if missing:
             needed = " and ".join(missing)
-            raise ValueError(f"this engine needs {needed}: pip install 'metaaligner-gateway[transformers]'")
+            how = ".venv/bin/pip install -c constraints.txt -e '.[transformers]'"
+            raise ValueError(f"this engine needs {needed}: {how}")
         return self
 
 

@@ -7,6 +7,7 @@ from gateway import exchange
 from gateway.errors import GatewayError
 from gateway.pipeline import Answer
 from gateway.record import Record
+from gateway.reload import Snapshot
 from gateway.surfaces.http import Context, header_list, serve
 
 
@@ -21,14 +22,13 @@ class Align:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def handle(body: bytes, record: Record) -> Answer:
+        async def handle(snapshot: Snapshot, body: bytes, record: Record) -> Answer:
             request = exchange.parse(body, header_list(scope), scope["query_string"].decode("latin-1"))
             draft = request.body.pop("draft", None)
             if not isinstance(draft, str):
                 raise GatewayError(400, "missing_draft", "`draft` must be the text to correct", param="draft")
             if request.stream:
                 raise GatewayError(400, "invalid_stream", "/v1/align answers in one piece", param="stream")
-            snapshot = await self._context.reloader.current()
             return await self._context.pipeline.align(snapshot, request, draft, record)
 
         await serve(self._context, scope, receive, send, handle)

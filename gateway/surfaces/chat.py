@@ -6,6 +6,7 @@ from starlette.types import Receive, Scope, Send
 from gateway import exchange
 from gateway.pipeline import Answer
 from gateway.record import Record
+from gateway.reload import Snapshot
 from gateway.surfaces.http import Context, header_list, serve
 
 
@@ -20,9 +21,8 @@ class ChatCompletions:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def handle(body: bytes, record: Record) -> Answer:
+        async def handle(snapshot: Snapshot, body: bytes, record: Record) -> Answer:
             request = exchange.parse(body, header_list(scope), scope["query_string"].decode("latin-1"))
-            snapshot = await self._context.reloader.current()
             return await self._context.pipeline.chat(snapshot, request, record)
 
         await serve(self._context, scope, receive, send, handle)

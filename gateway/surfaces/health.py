@@ -25,7 +25,8 @@ def routes(context: Context) -> list[BaseRoute]:
         said = {
             "status": "ready" if ready else "not ready",
             "engines": told,
-            "configuration": context.reloader.last_error or "in force",
+            # Anybody may ask: what is wrong with it stands in the log.
+            "configuration": "in force" if context.reloader.last_error is None else "rejected",
         }
         return Response(dumps(said), status_code=200 if ready else 503, media_type="application/json")
 

@@ -10,14 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway import spans
+from gateway import plan, spans
 from gateway.admin import Admin
 from gateway.audit.trail import Trail
 from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
 from gateway.record import Record
-from gateway.reload import Reloader
+from gateway.reload import Reloader, Snapshot
 from gateway.telemetry import Metrics
 from wire import sse
 from wire.codec import dumps, loads
@@ -78,7 +78,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-Handle = Callable[[bytes, Record], Awaitable[Answer]]
+Handle = Callable[[Snapshot, bytes, Record], Awaitable[Answer]]
 
 
 async def serve(context: Context, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
@@ -89,17 +89,19 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
     context.metrics.in_flight.inc()
     watcher: asyncio.Task[None] | None = None
     try:
+        snapshot = await context.reloader.current()
+        plan.authenticate(snapshot.config.objectives, dict(header_list(scope)))  # who may not ask takes no place
         with context.limits.place():
             body = await read_body(scope, receive, context.max_body_bytes)
             record.received_s = record.since()
             work = asyncio.current_task()
             assert work is not None
             watcher = asyncio.create_task(_cancel_when_gone(receive, work))
-            answer = await _answered(handle(body, record), record, context.log)
+            answer = await _answered(handle(snapshot, body, record), record, context.log)
             if answer.stream is not None:
                 answer.stream = _ended_well(answer.stream, record, context.log)
             await send_answer(answer, send)
-    except GatewayError as error:  # before there was work: too many in flight, body too large
+    except GatewayError as error:  # before there was work: no key, too many in flight, body too large
         await send_answer(_error_answer(error, record), send)
     except ClientGone:
         record.status, record.error = CLIENT_GONE, "client_gone"

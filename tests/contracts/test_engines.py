@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 
+from bench.weights import adapter_folder
 from corrector import engines
 from corrector.engines import EngineOptions, socket_path
 from corrector.generation import ContextTooLong, Usage, generate, request
@@ -34,7 +35,7 @@ from wire.endpoint import Endpoint, json_events
 
 VLLM = next(filter(None, (shutil.which(str(ROOT / "build/vllm/bin/vllm")), shutil.which("vllm"))), None)
 SLOTS = 4  # answers at once
-BASE, ADAPTER = ROOT / "build/engines/SmolLM2-135M-Instruct.Q4_1", ROOT / "build/engines/smollm2-135m-editor"
+BASE, ADAPTER = ROOT / "build/engines/SmolLM2-135M-Instruct.Q4_1", ROOT / adapter_folder()
 # What any kind is given of this, as far as it has such options; and what one kind needs besides.
 ANY = {"model": str(BASE), "adapter": str(ADAPTER), "context": 2048, "parallel": SLOTS, "dtype": "float32"}
 NEEDS: dict[str, dict[str, Any]] = {

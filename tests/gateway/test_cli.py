@@ -115,6 +115,15 @@ def test_align_corrects_one_answer_with_the_embedded_model(run: Run) -> None:
     assert "water" in ran.stdout
 
 
+def test_align_changes_what_an_objective_in_words_of_ones_own_asks_for(run: Run) -> None:
+    asked = """formal=The response should be written without contractions such as "don't" or "it's\""""
+    ran = run("align", *EMBEDDED, "--define", asked, "How do I make tea?",
+              "It's easy to make tea: boil the water, pour it over the leaves, and wait until it's done.")  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip().splitlines()[-1].startswith("corrected")
+    assert "It[-'s-]{+ is+} easy to make tea" in ran.stdout
+
+
 def test_align_corrects_a_file_with_the_embedded_model(run: Run, tmp_path: Path) -> None:
     rows = [{"query": "How do I make tea?", "generated_text": f"Boil water, then wait {n} minutes."} for n in (3, 4, 5)]
     (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -304,6 +304,16 @@ async def test_a_body_that_does_not_come_keeps_no_place(world: World, monkeypatc
     assert len(policy.requests) == 1
 
 
+async def test_who_has_no_key_takes_no_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME", "sk-acme")
+    gw, _, _ = await world(max_in_flight=1, objectives=OBJECTIVES.replace("keys: none", "keys: [{env: ACME}]"))
+    reader, writer = await asyncio.open_connection(*gw.url.removeprefix("http://").split(":"))
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n{")
+    assert b" 401 " in await reader.readuntil(b"\r\n\r\n"), "though the body has not come"
+    assert (await gw.chat({"Authorization": "Bearer sk-acme"}))[0] == 200
+    writer.close()
+
+
 async def test_an_error_does_not_quote_a_draft_to_who_may_not_see_it(world: World) -> None:
     """Groq's `failed_generation` is what the model wrote."""
     error = {"message": "no tool was called", "code": "tool_use_failed", "failed_generation": DRAFT}

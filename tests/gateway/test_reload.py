@@ -46,7 +46,7 @@ async def test_a_broken_save_changes_nothing_and_says_which_line(world: World) -
     [line] = told(gw, "reload.rejected")
     assert line["error"] == f"{gw.objectives}:8: unknown objective 'brevety'; did you mean 'brevity'?"
     async with gw.client.get(f"{gw.url}/readyz") as response:
-        assert (await response.json())["configuration"] == line["error"]
+        assert (await response.json())["configuration"] == "rejected", "anybody may ask; the words are for the log"
         assert response.status == 200, "the last good one is in force"
     assert "metaaligner_configuration_rejected 1.0" in await metrics(gw)
     gw.objectives.write_text(BRIEF)
@@ -203,6 +203,23 @@ async def test_an_engine_that_does_not_start_changes_nothing_and_keeps_nobody_wa
     assert (await gw.chat(model="new"))[0] == 404
 
 
+async def test_a_save_does_not_wait_for_the_engine_of_the_one_before(world: World) -> None:
+    """A key that is taken back must not go on for the ten minutes that an engine has to start."""
+    gw, policy, corrector = await world()
+    before = two_services(policy, corrector)
+    never = "\n  new: {kind: local, corrector: c, engine: {kind: vllm, model: m, executable: /bin/false}}"
+    gw.policies.write_text(before.replace("policies:", f"policies:{never}", 1))
+    await gw.chat()
+    await soon(lambda: any(line["event"] == "engine.died" for line in gw.lines))
+    gw.policies.write_text(before)
+    gw.objectives.write_text(BRIEF)
+    await gw.chat()
+    await soon(lambda: bool(told(gw, "reload.applied")))
+    assert (await gw.chat())[1]["X-Align-Objectives"] == "brevity"
+    [line] = told(gw, "reload.rejected")
+    assert line["error"].endswith("saved anew before its engines had started")
+
+
 async def test_ten_thousand_tenants_come_and_are_found(world: World) -> None:
     gw, _, _ = await world()
     rows = [
@@ -230,7 +247,7 @@ def test_what_changed_is_named(tmp_path: Path) -> None:
     assert changes(before, after) == {"objectives": {"changed": ["humour"]}, "tenants": {"changed": ["public"]}}
 
 
-@pytest.mark.parametrize("step", ["read", "build", "changes", "Reloader._engines_up"])
+@pytest.mark.parametrize("step", ["read", "build", "changes", "Reloader._engines_missing"])
 async def test_what_nobody_foresaw_is_a_rejection_too(step: str, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     gw, _, _ = await world()
 
@@ -243,7 +260,8 @@ async def test_what_nobody_foresaw_is_a_rejection_too(step: str, world: World, m
         assert (await gw.chat())[0] == 200
         await soon(lambda: any(line["event"] == "reload.rejected" for line in gw.lines))
     async with gw.client.get(f"{gw.url}/readyz") as response:
-        assert "ZeroDivisionError" in (await response.json())["configuration"]
+        assert (await response.json())["configuration"] == "rejected"
+    assert "ZeroDivisionError" in told(gw, "reload.rejected")[-1]["error"]
     gw.objectives.write_text(OBJECTIVES.replace("cheerful", "quite cheerful"))
     assert (await gw.chat())[0] == 200
     await soon(lambda: any(line["event"] == "reload.applied" for line in gw.lines))

@@ -73,6 +73,34 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> N
     assert time.monotonic() - stopped < 15
 
 
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_a_stop_does_not_wait_for_engines_to_start(
+    tmp_path: Path, sent: signal.Signals, code: int, workers: str
+) -> None:
+    """vLLM has ten minutes for it."""
+    engine = tmp_path / "engine"
+    engine.write_text("#!/bin/sh\ntouch started\nexec sleep 300\n")
+    engine.chmod(0o755)
+    (tmp_path / "policies.yaml").write_text(
+        "policies:\n  m: {kind: openai, base_url: 'http://127.0.0.1:9/v1', corrector: c}\n"
+        f"correctors:\n  c: {{engine: {{kind: vllm, model: m, executable: {engine}}}}}\n"
+    )
+    (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
+    process = await asyncio.create_subprocess_exec(
+        METAALIGNER, "serve", "--port", "0", "--workers", workers, cwd=tmp_path, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        while not (tmp_path / "started").exists():
+            await asyncio.sleep(0.05)
+    process.send_signal(sent)
+    said, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == code
+    assert b"ready" not in said
+    assert b"Traceback" not in said
+
+
 async def test_a_worker_that_was_killed_is_replaced_and_leaves_nothing_in_flight(
     service: Start, tmp_path: Path
 ) -> None:
