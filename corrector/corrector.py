@@ -166,7 +166,7 @@ class Corrector:
             try:
                 async with aclosing(pieces):
                     async for _ in pieces:
-                        if len(part.written) > gate.SHORTEST_CHARS and not gate.refuses(core, part.written):
+                        if not gate.may_yet_refuse(core, part.written):
                             break
             except Faulty:
                 continue
@@ -228,7 +228,7 @@ class Corrector:
     def _begun(self, task: Task, masked: str, first_span: int) -> Part:
         options = self._options.gate.loosened(aim.min_ratio for aim in task.objectives)
         last_span = first_span + len(protect.PLACEHOLDER.findall(masked))
-        part = Part(masked, first_span, last_span, options, may_refuse=task.must_be_able_to_refuse)
+        part = Part(masked, first_span, last_span, options, may_refuse=task.may_refuse)
         if task.segment:
             part.slack = min(gate.SLACK_CHARS, int(gate.SLACK_OF_A_SEGMENT * len(masked)))
         # Words of who asks are no secret; as a fault, they would be a way to have a refusal refused.
@@ -267,12 +267,12 @@ class Corrector:
         try:
             async for piece in self._checked(part, core, self._written(task, core, context, usage), usage):
                 ready += restorer.feed(piece.replace(joiner, "") if joiner else piece)
-                part.restored = len(part.written)
+                part.restored = len(part.written) - restorer.held
                 if task.live and part.written.strip() and ready:
                     part.sent += ready
                     yield ready
                     ready = ""
-            if task.may_refuse and restorer.restored == part.first_span < part.last_span:
+            if part.may_refuse and restorer.restored == part.first_span < part.last_span:
                 # Of what is refused nothing is kept, and no span of it either.
                 restorer.expected = part.first_span if gate.refuses(core, part.written) else part.last_span
             ready += restorer.finish() + trail
@@ -293,28 +293,29 @@ class Corrector:
             yield ready
 
     async def _checked(
-        self, part: Part, core: str, pieces: AsyncIterator[str], usage: Usage
+        self, part: Part, core: str, pieces: AsyncGenerator[str, None], usage: Usage
     ) -> AsyncGenerator[str, None]:
         """The generated text without white space around it, stopped at the first fault.
 
         Its tail is held back, until the gate has passed the whole.
         """
         held, checked, timed = "", 0, _Timed(usage)
-        async for piece in pieces:
-            held = (held + piece) if part.written or held else piece.lstrip()
-            cut = min(len(held) - HOLD_CHARS, len(held.rstrip()))
-            with timed:
-                if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
-                    checked = len(part.written) + len(held)
-                    text = part.written + held
-                    _raise(gate.growing(core, text, part.options, part.slack, may_refuse=part.may_refuse))
-                self._no_leak(part, core, held)
-            word = held.rfind(" ", 0, max(cut, 0)) + 1
-            cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
-            if cut > 0:
-                part.written += held[:cut]
-                yield held[:cut]
-                held = held[cut:]
+        async with aclosing(pieces):  # at a fault the engine stops at once, and not when the fault is forgotten
+            async for piece in pieces:
+                held = (held + piece) if part.written or held else piece.lstrip()
+                cut = min(len(held) - HOLD_CHARS, len(held.rstrip()))
+                with timed:
+                    if len(part.written) + len(held) >= checked + CHECK_EVERY_CHARS:
+                        checked = len(part.written) + len(held)
+                        text = part.written + held
+                        _raise(gate.growing(core, text, part.options, part.slack, may_refuse=part.may_refuse))
+                    self._no_leak(part, core, held)
+                word = held.rfind(" ", 0, max(cut, 0)) + 1
+                cut = word if word or cut < LONGEST_WORD else cut  # whole words, where there are words
+                if cut > 0:
+                    part.written += held[:cut]
+                    yield held[:cut]
+                    held = held[cut:]
         held = held.rstrip()
         with timed:
             self._no_leak(part, core, held)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from corrector.declining import WITHIN, declines
 from corrector.strictyaml import Strict
 
 Fault = Literal[
@@ -15,10 +16,10 @@ Fault = Literal[
 ]
 
 SLACK_CHARS = 200  # lengths this close are never "far" apart
-SHORTEST_CHARS = 40  # of a rewrite that is far shorter than its draft
 PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
 REFUSAL_CHARS = 400  # of a refusal, at most
 REFUSAL_SHARED = 0.2  # of its pieces, at most: what stands in the draft as well
+COPY_CHARS, COPY_SHARED = 40, 0.5  # so much that has been written, with so much of the draft, is no refusal to be
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_WORDS = 240
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
@@ -31,7 +32,7 @@ _ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", None)
 class GateOptions(Strict):
     """How far the length of a correction may be from its draft's, as ratios of characters.
 
-    `min_ratio` is for what is left of a draft; what is said in other words, as a refusal, may be shorter.
+    Where an objective may refuse, a refusal may be shorter, and longer than a draft of a few words.
     """
 
     min_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
@@ -46,10 +47,7 @@ class GateOptions(Strict):
 def growing(
     draft: str, correction: str, options: GateOptions, slack: int = SLACK_CHARS, *, may_refuse: bool = False
 ) -> Fault | None:
-    """Faults that show while the correction is still being written, and that more text cannot mend.
-
-    `may_refuse`: a refusal is as long as it takes, also of a draft of a few words.
-    """
+    """Faults that show while the correction is still being written, and that more text cannot mend."""
     if len(correction) > len(draft) * options.max_ratio + slack and not (may_refuse and refuses(draft, correction)):
         return "too_long"
     # A loop that the draft has too may be copied; what goes on beyond it is the corrector's own.
@@ -64,7 +62,7 @@ def whole(
 ) -> Fault | None:  # fmt: skip
     """Every fault, of a finished correction. Both texts masked, so that code does not count as prose.
 
-    `may_refuse`: a refusal may be in another language than what it refuses.
+    `may_refuse`: a refusal may be of any length, and in another language than what it refuses.
     """
     if not correction.strip():
         return "empty"
@@ -73,12 +71,12 @@ def whole(
         return fault
     if finish_reason not in _ENDED:
         return "cut_off"
+    if may_refuse and refuses(draft, correction):
+        return None
     if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"
     ours, theirs = script(correction), script(draft)
-    if ours and theirs and ours != theirs and not (may_refuse and refuses(draft, correction)):
-        return "other_script"
-    return None
+    return "other_script" if ours and theirs and ours != theirs else None
 
 
 def loops(text: str) -> bool:
@@ -106,20 +104,24 @@ def _tail(text: str) -> list[str]:
 
 
 def refuses(draft: str, correction: str) -> bool:
-    """Is it short and has hardly anything of the draft, as a refusal? Then nothing of the draft has to be in it."""
-    short = SHORTEST_CHARS <= len(correction.strip()) <= REFUSAL_CHARS
-    return short and _shared(draft, correction) <= REFUSAL_SHARED
+    """Does it decline, shortly, and has hardly anything of the draft? Then nothing of the draft has to be in it."""
+    short = len(correction.strip()) <= REFUSAL_CHARS
+    return short and declines(correction) and _shared(draft, correction) <= REFUSAL_SHARED
+
+
+def may_yet_refuse(draft: str, begun: str) -> bool:
+    """May what has begun so still become a refusal?"""
+    text = begun.strip()
+    if declines(text):
+        return len(text) <= REFUSAL_CHARS
+    copies = len(text) >= COPY_CHARS and _shared(draft, text) > COPY_SHARED
+    return len(text) < WITHIN and not copies
 
 
 def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool:
-    """Is a short correction too little of the draft, or hardly anything?
-
-    What the draft says again may be left out; in its own words, as a refusal, a correction may be as short as it likes.
-    """
+    """Is a short correction too little of the draft? What the draft says again may be left out."""
     there = len(draft) - sum(len(sentence) * (times - 1) for sentence, times in _sentences(draft).items())
-    if len(correction) >= there * options.min_ratio or there - len(correction) <= slack / 2:
-        return False
-    return len(correction.strip()) < SHORTEST_CHARS or _shared(draft, correction) > 0.5
+    return len(correction) < there * options.min_ratio and there - len(correction) > slack / 2
 
 
 def _shared(draft: str, correction: str) -> float:

@@ -35,7 +35,7 @@ class Part:
     last_span: int
     options: GateOptions
     slack: int = gate.SLACK_CHARS
-    may_refuse: bool = False  # whatever else is asked for
+    may_refuse: bool = False
     instructions: tuple[str, ...] = ()  # how the objectives begin: words that are never an answer's
     written: str = ""
     restored: int = 0  # how much of what is written could have its spans restored, in characters

@@ -32,6 +32,7 @@ FEWEST_WORDS = 6  # of a span that says something, rather than names it
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _CODE = re.compile(r"[{}\[\]<>=_$\\/|#+&@%^~]|\w\(|\w\.\w|[;:](?=\n|\Z)")  # marks that prose has few of
 _SAID = re.compile(r"[^\W_]")
+_SCHEME = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
 NOTHING = r"(?!)"  # the pattern of no further spans
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
@@ -205,13 +206,20 @@ def prose(masked_text: str) -> bool:
 
 
 def hides_prose(masked: Masked) -> bool:
-    """Is one of the spans no code, as sentences in a code block are none?"""
-    return any(map(_reads_as_prose, masked.spans))
+    """Do the spans say something, as code does not: one of them, a line of it such as a comment, or all together?"""
+    parts = (part for span in masked.spans for part in (span, *span.splitlines()))
+    if any(_reads_as_prose(_within_marks(part)) for part in parts):
+        return True
+    return _reads_as_prose(" ".join(_within_marks(_SCHEME.sub("", span)) for span in masked.spans))
 
 
-def _reads_as_prose(span: str) -> bool:
+def _within_marks(span: str) -> str:
+    """From its first letter or figure to its last."""
     first, last = _SAID.search(span), _SAID.search(span[::-1])
-    said = span[first.start() : len(span) - last.start()] if first and last else ""  # without the marks around it
+    return span[first.start() : len(span) - last.start()] if first and last else ""
+
+
+def _reads_as_prose(said: str) -> bool:
     words = max(len(_WORD.findall(said)), sum(map(str.isalpha, said)) // 4)  # some languages have no spaces
     return words >= FEWEST_WORDS and len(_CODE.findall(said)) < words * 0.1
 
@@ -252,6 +260,11 @@ class Restorer:
         if self.restored < self._expected:
             raise SpanLost
         return held
+
+    @property
+    def held(self) -> int:
+        """Characters that may yet become a placeholder, and have not been given back."""
+        return len(self._held)
 
     @property
     def _expected(self) -> int:

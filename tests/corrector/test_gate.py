@@ -84,8 +84,11 @@ def test_what_the_draft_says_again_may_be_left_out() -> None:
 def test_a_refusal_may_be_far_shorter_than_what_it_refuses(times: int) -> None:
     draft = " ".join(f"{number}. {DRAFT}" for number in range(times))
     refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
-    assert gate.whole(draft, refusal, "stop", GateOptions(min_ratio=0.6)) is None
-    assert gate.whole(draft, refusal[:23], "stop", GateOptions(min_ratio=0.6)) == "too_short"
+    for said in (refusal, refusal[:23]):
+        assert gate.whole(draft, said, "stop", GateOptions(min_ratio=0.6), may_refuse=True) is None
+        assert gate.whole(draft, said, "stop", GateOptions(min_ratio=0.6)) == "too_short"
+    other = "Sure, I would be happy to tell you something else in its place!"
+    assert gate.whole(draft, other, "stop", GateOptions(min_ratio=0.6), may_refuse=True) == "too_short"
     assert gate.whole(draft, f"{DRAFT[:90]}.", "stop", GateOptions(min_ratio=0.6)) == "too_short"
 
 
@@ -100,7 +103,7 @@ def test_a_refusal_may_be_longer_than_its_draft_and_in_another_language() -> Non
 def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
     refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to talk it through."
     assert gate.refuses(DRAFT, refusal)
-    assert not gate.refuses(DRAFT, "No."), "too little to be one"
+    assert not gate.refuses(DRAFT, "No."), "that may be an answer"
     assert not gate.refuses(DRAFT, f"{refusal} {DRAFT}")
     assert not gate.refuses(DRAFT, DRAFT[:90])
     assert not gate.refuses(DRAFT, " ".join(f"{refusal} {number}" for number in range(5))), "another answer"

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from corrector.templates import Turn
 from tests.conftest import correcting
-from tests.corrector.scripted import ASKED, DRAFT, corrected
+from tests.corrector.scripted import ASKED, DRAFT, corrected, saying
 from wire.errors import WireError
 
 
@@ -84,3 +84,14 @@ async def test_no_room_even_for_a_sentence_is_a_failure_not_a_loop(corrector: Ca
         await corrected(made, DRAFT, keep_draft_on_failure=False)
     _, told = await corrected(made, DRAFT)
     assert (told.text, told.verdict, told.reason) == (DRAFT, "failed", "corrector_unavailable")
+
+
+async def test_what_may_yet_become_a_placeholder_is_not_skipped_where_the_draft_goes_on(
+    corrector: Callable[..., Any],
+) -> None:
+    """Without spaces a piece may end anywhere, as here with the `[` of a link."""
+    draft = f"{'茶' * 63}[说明]里写着怎么泡茶，请先看它，然后再把水烧开，温一温茶壶，放入茶叶，等四分钟。"
+    made, _ = await corrector(saying(draft[:88], finish_reason="length"))
+    pieces, told = await corrected(made, draft, live=True)
+    assert pieces[0] == draft[:63]
+    assert (told.text, told.reason) == (draft, "cut_off")

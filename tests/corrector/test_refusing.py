@@ -14,7 +14,7 @@ from corrector.objectives import Objective
 from corrector.segmented import SegmentedDraft
 from corrector.templates import Turn
 from tests.conftest import Handler, streaming
-from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
+from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, answer_in, corrected, saying
 from wire import sse
 
 HARMLESS = Objective(key="harmlessness", name="Harmlessness", description="Nobody may come to harm", may_refuse=True)
@@ -29,11 +29,11 @@ def words(text: str) -> list[str]:
     return re.findall(r"\S+\s*", text)
 
 
-def refusing_unless(mark: str, otherwise: str) -> Handler:
-    """A corrector that says something else where its prompt has the mark."""
+def refusing_unless(mark: str, otherwise: str | None, refusal: str = REFUSAL) -> Handler:
+    """A corrector that says something else, or copies the answer, where its prompt has the mark."""
 
     async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        said = otherwise if mark in body["prompt"] else REFUSAL
+        said = (otherwise or answer_in(body)) if mark in body["prompt"] else refusal
         events: list[dict[str, Any]] = [{"choices": [{"index": 0, "text": piece}]} for piece in words(said)]
         events.append({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
         return await streaming(request, [*map(sse.encode, events), sse.DONE])
@@ -102,6 +102,71 @@ def saying_in_turn(*texts: str) -> Handler:
     return handler
 
 
+@pytest.mark.parametrize("said", ["I can't help with that.", "抱歉，我无法帮助您完成这件事。", "Sorry, no: I won't."])
+@pytest.mark.parametrize("objectives", [(HARMLESS,), (HARMLESS, *HELPFUL)])
+async def test_a_refusal_of_a_few_words_is_one(said: str, objectives: Any, corrector: Callable[..., Any]) -> None:
+    made, _ = await corrector(saying(*words(said)), gate=GateOptions(min_ratio=0.6, max_ratio=1.5))
+    _, told = await corrected(made, HARMFUL * 3, objectives=objectives, required=(HARMLESS,))
+    assert (told.text, told.verdict) == (said, "corrected")
+
+
+async def test_a_refusal_may_first_name_what_was_asked(corrector: Callable[..., Any]) -> None:
+    named = "I'm sorry, but I can't help you take the key from below the mat. "
+    named += "It is a crime, and somebody could get hurt. If you are short of money, there are offices that help you."
+    made, _ = await corrector(refusing_unless(HELPFUL[0].description, HARMFUL, named))
+    _, told = await corrected(made, HARMFUL * 3, objectives=(HARMLESS, *HELPFUL), required=(HARMLESS,))
+    assert (told.text, told.verdict) == (named, "corrected")
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ("Paris.", "The capital of France is Paris, the City of Light."),
+        ("Yes, that is safe.", "You may take both of them together without any worry at all."),
+        (f"{DRAFT * 10}\n\nGood luck, and have fun!", "I wish you all the best; enjoy yourself while you do it!"),
+    ],
+)
+async def test_what_declines_nothing_replaces_no_answer(draft: str, said: str, corrector: Callable[..., Any]) -> None:
+    """However short it is, and however little it has of the draft, or of a part of it."""
+    made, upstream = await corrector(refusing_unless("boil", None, said), max_new_tokens=512)
+    _, told = await corrected(made, draft, objectives=(HARMLESS, *HELPFUL), required=(HARMLESS,))
+    assert HELPFUL[0].description in upstream.last["prompt"], "it was asked toward all that is in force"
+    assert len(told.text) >= len(draft)
+
+
+async def test_what_declines_nothing_keeps_code_and_language(corrector: Callable[..., Any]) -> None:
+    draft = "Here is the code:\n\n```python\nprint('hi')\n```\n\nThis prints hi."
+    made, _ = await corrector(saying("Below is an example that shows, step by step, how to do it in Python."))
+    _, told = await corrected(made, draft, objectives=(HARMLESS,))
+    assert (told.text, told.reason) == (draft, "protected_span_lost")
+    made, _ = await corrector(saying("先把烤箱预热，然后把面粉和鸡蛋混合在一起，再放进烤箱里烤四十分钟。" * 2))
+    _, told = await corrected(made, DRAFT, objectives=(HARMLESS,))
+    assert (told.text, told.reason) == (DRAFT, "other_script")
+    made, _ = await corrector(
+        saying("Sure, I would be happy to make it funnier for you!"), gate=GateOptions(min_ratio=0.6)
+    )
+    _, told = await corrected(made, DRAFT * 5, objectives=(KIND,))
+    assert (told.verdict, told.reason) == ("kept_original", "too_short")
+
+
+async def test_what_is_given_up_is_no_longer_made(corrector: Callable[..., Any]) -> None:
+    """Before the one toward what is required is asked for: with one place, it would wait for the other's end."""
+    going: list[str] = []
+
+    async def endless(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        name = "all" if HELPFUL[0].description in body["prompt"] else "required"
+        going.append(f"{name} begins")
+        try:
+            return await saying("Endless, endless. " * 5, *["Endless, endless. "] * 400, pause_s=0.01)(request, body)
+        finally:
+            going.append(f"{name} ends")
+
+    made, _ = await corrector(endless)
+    _, told = await corrected(made, DRAFT, objectives=(KIND, *HELPFUL), required=(KIND,))
+    assert told.verdict == "kept_original"
+    assert going[:2] == ["all begins", "all ends"]
+
+
 REQUIRED: dict[str, Any] = {"objectives": (HARMLESS,), "required": (HARMLESS,)}
 
 
@@ -113,17 +178,33 @@ async def test_of_a_few_words_and_of_another_language(live: bool, draft: str, co
     made, _ = await corrector(saying(*words(REFUSAL)), gate=GateOptions(max_ratio=1.5))
     _, told = await corrected(made, draft, segment=True, live=live, **REQUIRED)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
-    _, told = await corrected(made, draft, segment=True, live=live, objectives=(HARMLESS,))
-    assert told.verdict == "kept_original", "what nobody requires refuses where it is sure to be fit only"
+    kind = HARMLESS.model_copy(update={"may_refuse": False})
+    _, told = await corrected(made, draft, segment=True, live=live, objectives=(kind,))
+    assert told.verdict == "kept_original", "what may not refuse is as long, and in the same letters"
 
 
-@pytest.mark.parametrize("dress", ["```\n{}\n```", "```text\n{}", "`{}`", "$$\\text{{{}}}$$", "Sure:\n~~~\n{}\n~~~"])
-async def test_of_what_is_dressed_as_code(dress: str, corrector: Callable[..., Any]) -> None:
-    draft = dress.format(HARMFUL)
+def in_pieces(mark: str, text: str = HARMFUL) -> str:
+    """Three words a piece, each in a mark of its own."""
+    said = text.split()
+    return " ".join(mark.format(" ".join(said[at : at + 3])) for at in range(0, len(said), 3))
+
+
+@pytest.mark.parametrize(
+    "draft",
+    [
+        *(dress.format(HARMFUL) for dress in (
+            "```\n{}\n```", "```text\n{}", "`{}`", "$$\\text{{{}}}$$", "Sure:\n~~~\n{}\n~~~",
+            "```python\nx = f(y[0])  \nz = {{k: v for k, v in x.items()}}\n# {}\nprint(z, f(x))\n```",
+        )),
+        in_pieces("`{}`"),
+        " ".join(f"x-y://{word}" for word in HARMFUL.replace(".", "").split()),
+    ],
+)  # fmt: skip
+async def test_of_what_is_dressed_as_code(draft: str, corrector: Callable[..., Any]) -> None:
     made, upstream = await corrector(saying(*words(REFUSAL)))
     _, told = await corrected(made, draft, live=True, **REQUIRED)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
-    assert "below the mat" in upstream.last["prompt"]
+    assert "below" in upstream.last["prompt"]
 
 
 @pytest.mark.parametrize("said", [HARMFUL.upper(), f"{REFUSAL} [[1]]", "", f"{REFUSAL} " * 5])
@@ -201,7 +282,7 @@ async def test_code_itself_is_not_asked_about(code: str, corrector: Callable[...
 
 async def test_a_part_that_is_nothing_but_code_is_not_asked_about(corrector: Callable[..., Any]) -> None:
     """It shares nothing with whatever is made of it, and any short text would count as a refusal of the whole."""
-    draft = DRAFT + "\n\n```\nmake tea\n```" * 3
+    draft = DRAFT + "\n\n```\nx = tea(1)\n```" * 3
     made, upstream = await corrector(refusing_unless("boil", DRAFT), max_new_tokens=88)
     _, told = await corrected(made, draft, objectives=(HARMLESS, *HELPFUL), required=(HARMLESS,))
     assert (told.text, told.verdict, told.parts) == (draft, "unchanged", 2)
