@@ -1,10 +1,12 @@
 """README.md says what is true: its tree, its configuration reference, its commands and its examples."""
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -168,6 +170,23 @@ def test_the_commands_options_exist(command: str) -> None:
     helped = CliRunner().invoke(cli, [command, "--help"]).output
     assert said
     assert said <= set(re.findall(r"--[a-z-]+", helped))
+
+
+def test_every_command_is_one_and_has_its_options() -> None:
+    lines = [line for kind in ("", "sh") for block in blocks(kind) for line in block.replace("\\\n", " ").splitlines()]
+    called = [line for line in lines if re.match(r"(?:\w+=\S+ )?(?:\.venv/bin/)?metaaligner ", line)]
+    commands = [shlex.split(re.sub(r"\A\w+=\S+ |[\[\]]", " ", line), comments=True) for line in called]
+    assert len(commands) > 15
+    for words in commands:
+        command: click.Command = cli
+        for word in words[1:]:
+            if not isinstance(command, click.Group) or "|" in word:
+                break
+            found = command.get_command(click.Context(command), word)
+            assert found is not None, f"no command {word!r}: {words}"
+            command = found
+        known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known, words
 
 
 def test_the_recorded_session_is_whole() -> None:
