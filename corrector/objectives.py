@@ -4,12 +4,13 @@ Knows nothing of policies; `gateway/config.py` holds the two files against each 
 """
 
 import hashlib
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from corrector import redaction
 from corrector.strictyaml import ConfigError, Source, Strict, nearest, secret
@@ -49,6 +50,14 @@ class _Key(Strict):
     env: str | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_of_two(cls, value: object) -> object:
+        """What stands here instead is not told: it may be the key itself."""
+        if not isinstance(value, dict) or set(value) not in ({"env"}, {"sha256"}) or None in value.values():
+            raise ValueError("a key is either {env: NAME} or {sha256: HEX}")
+        return value
+
 
 class Tenant(Strict):
     """Who is calling: defaults, what always holds, and what a request may change."""
@@ -68,7 +77,7 @@ class Tenant(Strict):
     policies: Literal["any"] | tuple[str, ...] = "any"
     roll_out: Annotated[float, Field(ge=0, le=100)] = 100.0  # percent that are sent what was corrected; others: shadow
     audit: Audit = "off"
-    retention_days: Annotated[int, Field(ge=1)] = 30
+    retention_days: Annotated[int, Field(ge=1, le=36500)] = 30
     redact: tuple[str, ...] = ()  # patterns
     training: bool = False  # may its trail become training data?
 
@@ -82,10 +91,23 @@ class Tenant(Strict):
     def _patterns(cls, value: object) -> object:
         return tuple(map(redaction.pattern, value)) if isinstance(value, (list, tuple)) else value
 
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _none_or_many(cls, value: object) -> object:
+        """Whoever means a key must not be told of `none` alone, which lets everybody in."""
+        if value != "none" and not isinstance(value, (list, tuple)):
+            raise ValueError("must be `none`, or a list of `{env: NAME}` / `{sha256: HEX}`")
+        return value
+
     @field_validator("required", mode="before")
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("allow", "policies", mode="before")
+    @classmethod
+    def _any_one_or_many(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) and value != "any" else value
 
     @property
     def may_see_draft(self) -> bool:
@@ -235,13 +257,14 @@ def _digests(source: Source, tenants: Mapping[str, Tenant]) -> dict[bytes, str]:
 
 
 def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
-    if (key.env is None) == (key.sha256 is None):
-        raise source.error("a key is either {env: NAME} or {sha256: HEX}", "tenants", name, "keys", index)
     if key.sha256 is not None:
         return bytes.fromhex(key.sha256)
     told = secret(key.env)
     if not told:
-        raise source.error(f"the environment variable {key.env} is not set", "tenants", name, "keys", index)
+        # What is no name may be the key itself, and errors go into logs.
+        named = re.fullmatch(r"[A-Za-z_]\w*", key.env or "")
+        what = f"the environment variable {key.env} is not set" if named else "`env` takes the name of a variable"
+        raise source.error(what, "tenants", name, "keys", index)
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()
 
 

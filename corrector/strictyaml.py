@@ -6,7 +6,7 @@ Plain words stay words: only `true` and `false` are booleans (YAML 1.2), so `mod
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -160,10 +160,10 @@ class Source:
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = [step for step in first["loc"] if isinstance(step, (str, int))]
-            what = ".".join(str(step) for step in where) or _name(steps)
-            raise self.error(f"{what}: {_sentence(first)}", *steps, *where) from None
+            told = _meant(error.errors())
+            where = _path(told, value)
+            what = ".".join(map(str, where)) or _name(steps)
+            raise self.error(f"{what}: {_sentence(told)}", *steps, *where) from None
         except (OSError, RuntimeError) as error:  # of a validator that looks for a file
             raise self.error(f"{_name(steps)}: {' '.join(str(error).split())[:200]}", *steps) from None
 
@@ -189,6 +189,25 @@ class Source:
 
 def _name(steps: tuple[Step, ...]) -> str:
     return ".".join(map(str, steps)) or "the file"
+
+
+def _meant(errors: Sequence[Any]) -> Any:
+    """The first error; of those of a union, the member's that took most of the value: a fixed word takes nothing."""
+    field = errors[0]["loc"][:1]
+    return max(
+        (told for told in errors if told["loc"][:1] == field),
+        key=lambda told: sum(not str(step).startswith("literal[") for step in told["loc"]),
+    )
+
+
+def _path(told: Any, value: Any) -> list[Step]:
+    """Where in `value` it is: the names of a union's members, which pydantic puts between, stand in no file."""
+    steps: list[Step] = []
+    for step in told["loc"]:
+        if isinstance(step, int) or (isinstance(value, dict) and step in value):
+            steps.append(step)
+            value = value[step] if isinstance(value, (dict, list)) else None
+    return [*steps, told["loc"][-1]] if told["type"] == "missing" else steps
 
 
 def _sentence(error: Any) -> str:

@@ -1,7 +1,8 @@
 """`metaaligner align --input`: corrects a file of answers, in order, many in flight, resumable.
 
 JSON Lines or CSV with `query` and `answer` (or `generated_text`); what comes out has the same rows
-with `correction`, `verdict` and `reason` added. Rows already in the output are not done again.
+with `correction`, `verdict` and `reason` added. Rows already in the output are not done again; a file that is no
+output of these rows is left as it is. Of a table's parts only the first has the header: so they join to one table.
 Files may be larger than memory: what is held of them are the rows between the oldest that is not
 done and the newest that was begun, `AHEAD` times those in flight at most.
 """
@@ -11,9 +12,9 @@ import csv
 import os
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -27,6 +28,7 @@ from wire.codec import dumps, loads
 
 Row = dict[str, Any]
 
+ADDED = ("correction", "verdict", "reason")
 AHEAD = 4  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
 PARALLEL = 8  # answers at once of an engine on this machine
 AT_ONCE = 64  # and of one that does not say how many, such as a URL
@@ -53,8 +55,12 @@ def parse(file: TextIO, path: Path) -> Iterator[Row]:
         raise BatchError(f"{path}: not UTF-8, soon after row {number}") from None
 
 
-def completed(path: Path) -> int:
-    """How many whole rows the output has; a half-written last one, of a run that was killed, is cut off."""
+def completed(path: Path, first: Row, columns: Sequence[str] = ()) -> int:
+    """How many whole rows the output has; a half-written last one, of a run that was killed, is cut off.
+
+    `first` is the row that an output begins with, `columns` are those of a table that has no header. Raises
+    `BatchError` for a file that does not begin so, and leaves it as it is.
+    """
     if not path.exists():
         return 0
     table = _is_csv(path)
@@ -65,10 +71,33 @@ def completed(path: Path) -> int:
             quotes += line.count(b'"') if table else 0
             if line.endswith(b"\n") and quotes % 2 == 0:  # of a table: a line's end outside quotes
                 end, lines = offset, lines + 1
+    rows = max(0, lines - 1) if table and not columns else lines
+    if offset and not ((rows or end == offset) and _begins(path, rows, first, columns)):
+        message = "does not begin with the first of these rows, corrected, and is left as it is: name another output"
+        raise BatchError(f"{path}: {message}, or remove it")
     if end < offset:
         with path.open("rb+") as file:
             file.truncate(end)
-    return max(0, lines - 1) if table else lines
+    return rows
+
+
+def _begins(output: Path, rows: int, first: Row, columns: Sequence[str]) -> bool:
+    """Is the first row of the output, or the header if it has no rows, one of ours? Of what it says of `first`."""
+    try:
+        if not rows:
+            return set(ADDED) <= set(_header(output))
+        with output.open(encoding="utf-8-sig", newline="") as file:
+            row = next(_csv_rows(output, file, columns) if _is_csv(output) else _json_rows(output, file), {})
+    except (BatchError, UnicodeDecodeError, csv.Error):
+        return False
+    texts = row.keys() & {"query", "answer", "generated_text"}
+    told = bool(texts - {"query"}) and set(ADDED) <= row.keys()
+    return told and all(_cell(row[name]) == _cell(first.get(name)) for name in texts)
+
+
+def _cell(value: object) -> bytes:
+    """As a table has it, in which everything is text."""
+    return b"" if value is None else str(value).encode(errors="backslashreplace")
 
 
 async def run(
@@ -83,12 +112,17 @@ async def run(
     """Correct what is not done yet, of the rows with these numbers (from 0), or of all.
 
     `progress` is called for every row, with None for one done before. Raises `BatchError` for a bad
-    row and `WireError` if the corrector fails; what was written stays.
+    row or an output that is another's, and `WireError` if the corrector fails; what was written stays.
     """
     if target.exists() and target.samefile(source):
         raise BatchError(f"{target}: the output cannot be the input")
-    rows = islice(read_rows(source), numbers.start, numbers.stop) if numbers is not None else read_rows(source)
-    for _ in islice(rows, completed(target)):
+    top, rows = _peeked(read_rows(source))
+    first = top
+    if numbers is not None:
+        first, rows = _peeked(islice(rows, numbers.start, numbers.stop))
+    columns = list({**top, **dict.fromkeys(ADDED)})
+    headed = numbers is None or numbers.start == 0
+    for _ in islice(rows, completed(target, first, () if headed else columns)):
         progress(None)
 
     async def work(row: Row) -> Correction:
@@ -96,7 +130,7 @@ async def run(
 
     # A lone surrogate, which JSON can say and UTF-8 cannot, keeps its escape.
     with target.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        write = _writer(file, target)
+        write = _writer(file, target, columns, headed=headed and bool(first))
         async with aclosing(in_order(rows, work, in_flight)) as done:
             async for row, told in done:
                 write(corrected(row, told))
@@ -173,24 +207,32 @@ def places(engine: EngineOptions) -> int:
     return int(at_once * 5 / 4) * max(1, len(getattr(engine, "base_url", ())))
 
 
-def _writer(file: Any, target: Path) -> Callable[[Row], None]:
-    """Of a table the first row says the columns, also for the runs that go on with it."""
-    table: csv.DictWriter[str] | None = None
+def _peeked(rows: Iterator[Row]) -> tuple[Row, Iterator[Row]]:
+    """The first row, empty if there is none, and all of them."""
+    first = next(rows, {})
+    return first, chain([first] if first else [], rows)
+
+
+def _writer(file: Any, target: Path, columns: Sequence[str], *, headed: bool) -> Callable[[Row], None]:
+    table = _table(file, target, columns, headed=headed) if _is_csv(target) else None
 
     def write(row: Row) -> None:
-        nonlocal table
-        if not _is_csv(target):
+        if table is None:
             file.write(dumps(row).decode() + "\n")
         else:
-            if table is None:
-                columns = _header(target)
-                table = csv.DictWriter(file, fieldnames=columns or list(row), extrasaction="ignore")
-                if not columns:
-                    table.writeheader()
             table.writerow(row)
         file.flush()
 
     return write
+
+
+def _table(file: Any, target: Path, columns: Sequence[str], *, headed: bool) -> "csv.DictWriter[str]":
+    """The header says the columns, also to the runs that go on with it."""
+    known = _header(target) if headed else []
+    table = csv.DictWriter(file, fieldnames=known or columns, extrasaction="ignore")
+    if headed and not known:
+        table.writeheader()
+    return table
 
 
 def _header(table: Path) -> list[str]:
@@ -207,10 +249,11 @@ def _csv(file: Any) -> Any:
     return csv.reader(file)
 
 
-def _csv_rows(path: Path, file: Any) -> Iterator[Row]:
+def _csv_rows(path: Path, file: Any, columns: Sequence[str] = ()) -> Iterator[Row]:
+    """Under these columns, or those of the header."""
     lines = _csv(file)
     try:
-        columns: list[str] = next(lines, [])
+        columns = columns or next(lines, [])
         for line in lines:
             if len(line) > len(columns):
                 raise BatchError(f"{path}:{lines.line_num}: {len(line)} cells under {len(columns)} columns")

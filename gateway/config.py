@@ -3,11 +3,11 @@
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
@@ -21,6 +21,11 @@ from gateway import upstreams
 from gateway.upstreams import PolicyOptions
 
 SECTIONS = ("policies", "correctors", "server")
+# Of a PostgreSQL's URL: what asyncpg takes in words, not as numbers or objects, and what the store makes of others.
+PARAMETERS = (
+    "command_timeout", "database", "direct_tls", "gsslib", "host", "krbsrvname", "passfile", "password", "port",
+    "prepared_statement_cache_size", "service", "servicefile", "ssl", "sslmode", "target_session_attrs", "user",
+)  # fmt: skip
 
 
 class AuditOptions(Strict):
@@ -33,22 +38,15 @@ class AuditOptions(Strict):
     @field_validator("url")
     @classmethod
     def _known(cls, url: str | None) -> str | None:
-        parts = urlsplit(url or "sqlite:///")
-        if parts.scheme not in ("sqlite", "postgresql"):
-            raise ValueError("must be sqlite:///FILE or postgresql://HOST/DATABASE")
-        if parts.password:
-            raise ValueError("holds a password: put it into an environment variable, and name that in `url_env`")
-        return url
+        return None if url is None else checked(url, bare=True)
 
     def location(self) -> str:
         """The URL, by default of a file among this user's state. Raises `ValueError`."""
         if self.url_env is not None:
-            told = secret(self.url_env)
-            if urlsplit(told).scheme not in ("sqlite", "postgresql"):
-                raise ValueError(
-                    f"{self.url_env} is to hold sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE"
-                )
-            return told
+            try:
+                return checked(secret(self.url_env))
+            except ValueError as error:
+                raise ValueError(f"{self.url_env} {error}") from None
         if self.url is not None:
             return self.url
         state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
@@ -118,13 +116,37 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
     return Config(server, policies, correctors, aims, digest)
 
 
+def checked(url: str, *, bare: bool = False) -> str:
+    """The URL, if a trail can be kept there; `bare`: if it holds no password either.
+
+    Raises `ValueError`, whose words hold no password.
+    """
+    if re.fullmatch(r"sqlite:///(?!:memory:$)[^?]+", url):
+        return url
+    if not url.startswith("postgresql://"):
+        raise ValueError("must be sqlite:///FILE or postgresql://HOST/DATABASE")
+    from sqlalchemy import make_url  # 0.3 s, and of those who have a PostgreSQL only
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parts = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ValueError("must be sqlite:///FILE or postgresql://HOST:PORT/DATABASE") from None
+    if bare and (parts.password or "password" in parts.query):
+        raise ValueError("holds a password: put it into an environment variable, and name that in `url_env`")
+    for name in parts.query:
+        if name not in PARAMETERS:
+            raise ValueError(f"has an unknown parameter {name!r}{nearest(name, PARAMETERS)}")
+    return url
+
+
 def _check_trail(source: Source, options: AuditOptions) -> None:
     try:
         url = options.location()
     except ValueError as error:
         raise source.error(str(error), "server", "audit", "url_env") from None
     if url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None:
-        message = "a trail in PostgreSQL needs asyncpg: pip install 'metaaligner-gateway[postgres]'"
+        message = "a trail in PostgreSQL needs asyncpg: .venv/bin/pip install -c constraints.txt -e '.[postgres]'"
         raise source.error(message, "server", "audit")
 
 

@@ -23,7 +23,7 @@ from gateway.audit import pairs
 from gateway.audit.search import Wanted
 from gateway.audit.store import Store
 from gateway.audit.trail import expired
-from gateway.config import Config, read
+from gateway.config import Config, checked, read
 
 Told = TypeVar("Told")
 
@@ -109,7 +109,9 @@ def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
 
 @audit.command()
 @_TENANT
-@click.option("--older-than", "days", type=click.IntRange(0), help="Days; default: as each tenant's retention_days.")
+@click.option(
+    "--older-than", "days", type=click.IntRange(0, 36500), help="Days; default: as each tenant's retention_days."
+)
 @_files
 def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path, url: str | None) -> None:
     """Delete old answers, with their texts and feedback. `--older-than 0` deletes all."""
@@ -161,12 +163,12 @@ def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, obje
 def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitable[Told]]) -> Told:
     async def run() -> Told:
         try:
-            store = Store(url or config.server.audit.location())
+            store = Store(checked(url) if url else config.server.audit.location())
         except ModuleNotFoundError as error:
             raise click.ClickException(
-                f"{error.name} is missing: pip install 'metaaligner-gateway[postgres]'"
+                f"{error.name} is missing: .venv/bin/pip install -c constraints.txt -e '.[postgres]'"
             ) from None
-        except (ValueError, KeyError) as error:
+        except (ValueError, SQLAlchemyError) as error:
             raise click.ClickException(f"no such trail: {error}") from None
         try:
             await store.open()

@@ -11,16 +11,21 @@ def pairs_of(row: Row) -> Iterator[Row]:
     """Of an answer with its feedback: `weak`, `strong`, and the objectives in which `strong` is `better`.
 
     Feedback on one objective speaks for that one; feedback on none in particular for all that the answer was corrected
-    toward. Where people disagree the more of them decide; a tie, also among them, makes the two `equal`. Feedback is on
-    the first choice of an answer.
+    toward, but those of which the same person says something else. Where people disagree the more of them decide; a
+    tie, also among them, makes the two `equal`. Feedback is on the first choice of an answer.
     """
     text = next(iter(row["choices"]), None)
     if text is None or text["correction"] is None or text["correction"] == text["draft"]:
         return
     votes: dict[str, Counter[str]] = {key: Counter() for key in row["objectives"]}
+    said: dict[str, dict[str | None, str]] = {}
     for one in row["feedback"]:
-        for key in [one["objective"]] if one["objective"] is not None else row["objectives"]:
-            votes.setdefault(key, Counter())[one["choice"]] += 1
+        said.setdefault(one["by"], {})[one["objective"]] = one["choice"]
+    for told in said.values():
+        general = {key: told[None] for key in row["objectives"] if None in told}
+        for key, choice in {**general, **told}.items():
+            if key is not None:
+                votes.setdefault(key, Counter())[choice] += 1
     won: dict[str, list[str]] = {"correction": [], "draft": [], "tie": []}
     for key, counted in votes.items():
         if counted:

@@ -24,6 +24,9 @@ CLOSE_S = 3.0
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg"}
 _MIGRATION_LOCK = 7_310_548  # any number, the same for every gateway of a database
+_READ_ONLY = "25006"
+# What PostgreSQL says when the same would pass later: no connection, a conflict, no room, a stop or a start, its disk.
+_AWAY = ("08", "40", "53", "57", "58", _READ_ONLY)
 
 
 class Store:
@@ -49,6 +52,8 @@ class Store:
         if scheme == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_up)
             event.listen(self._engine.sync_engine, "begin", _begin)
+        else:
+            event.listen(self._engine.sync_engine, "handle_error", _part_with_read_only)
 
     async def open(self) -> None:
         """Brings the tables to the newest version; others that would do the same wait for it."""
@@ -60,7 +65,7 @@ class Store:
         """Is it the database that is at fault, and not what it was told to keep?"""
         if isinstance(error, DBAPIError) and error.connection_invalidated:
             return True
-        return isinstance(error, OSError | OperationalError | PoolTimeout)
+        return isinstance(error, OSError | OperationalError | PoolTimeout) or _sqlstate(error).startswith(_AWAY)
 
     async def aclose(self) -> None:
         """Lets those who still read or write end, for a while: what they give back later nobody would close."""
@@ -302,6 +307,16 @@ def _begin(connection: sa.Connection) -> None:
         connection.exec_driver_sql(
             "BEGIN IMMEDIATE" if connection.get_execution_options().get("immediate") else "BEGIN"
         )
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _part_with_read_only(context: sa.ExceptionContext) -> None:
+    """A session may go on refusing when its database does not any more: the next try has a new one."""
+    if _sqlstate(context.sqlalchemy_exception) == _READ_ONLY:
+        context.is_disconnect = True
 
 
 def _version(connection: sa.Connection) -> str | None:

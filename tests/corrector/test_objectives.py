@@ -93,7 +93,18 @@ def test_a_word_may_be_the_name_no(tmp_path: Path) -> None:
         (tenant("keys: []"), 11, "`keys` is empty"),
         (tenant("keys: none"), 11, "only one tenant may have `keys: none`; 'public' has it"),
         (tenant("keys: [{env: NOT_SET_ANYWHERE}]"), 11, "the environment variable NOT_SET_ANYWHERE is not set"),
-        (tenant("keys: [{sha256: abc}]"), 11, "keys"),
+        (tenant("keys: [{sha256: abc}]"), 11, "keys.0.sha256: string should match pattern"),
+        (tenant("keys: [{env: 7}]"), 11, "keys.0.env: input should be a valid string"),
+        (tenant("keys: {env: ACME}"), 11, "keys: must be `none`, or a list of `{env: NAME}` / `{sha256: HEX}`"),
+        (tenant("keys: ACME"), 11, "keys: must be `none`, or a list of"),
+        (tenant("keys: "), 11, "keys: must be `none`, or a list of"),
+        (tenant("keys: [\n  {env: A},\n  {envv: ACME}]"), 13, "keys.1: a key is either {env: NAME} or {sha256: HEX}"),
+        (tenant("keys: [ACME]"), 11, "keys.0: a key is either {env: NAME} or {sha256: HEX}"),
+        (OBJECTIVES.replace("allow_off: true", "allow: kid"), 10, "objective or set 'kid'; did you mean 'kids'?"),
+        (OBJECTIVES.replace("allow_off: true", "allow: [kids, 7]"), 10, "allow.1: input should be a valid string"),
+        (OBJECTIVES.replace("allow_off: true", "policies: mm"), 10, "unknown policy 'mm'"),
+        (OBJECTIVES.replace("allow_off: true", "objectives: [[kids]]").replace("objectives: default, ", ""), 10,
+         "objectives.0: input should be a valid string"),
         (tenant(f"keys: [{{sha256: {HEX}, env: X}}]"), 11, "a key is either"),
         (tenant(f"keys: [{{sha256: {HEX}}}, {{sha256: {HEX}}}]"), 11, "belongs to the tenant 'acme' already"),
         (OBJECTIVES.replace("  humour: The", "  humour: {name: X}\n  fun: The"), 5, "description: field required"),
@@ -113,6 +124,24 @@ def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, text: str, lin
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_one_name_stands_for_a_list_of_it(tmp_path: Path) -> None:
+    text = OBJECTIVES.replace("allow_off: true", "allow: kids, policies: m, required: humour")
+    public = read(write(tmp_path, text), policies=["m"]).tenants["public"]
+    assert (public.allow, public.policies, public.required) == (("kids",), ("m",), ("humour",))
+    public = read(write(tmp_path, OBJECTIVES.replace("allow_off: true", "allow: any, policies: any"))).tenants["public"]
+    assert (public.allow, public.policies) == ("any", "any")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    ["sk-pasted", "[sk-pasted]", "[{sk-pasted}]", "{env: sk-pasted}", "[{env: sk-pasted}]", "[{sha256: sk-pasted}]"],
+)
+def test_a_key_that_was_pasted_is_not_told_on(tmp_path: Path, keys: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(write(tmp_path, tenant(f"keys: {keys}, objectives: kids")))
+    assert "sk-pasted" not in str(caught.value)
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

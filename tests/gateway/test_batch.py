@@ -20,6 +20,7 @@ from corrector.running import CorrectorSpec
 from gateway.batch import AHEAD, BatchError, alone, completed, part, places, read_rows, run
 from tests.conftest import Handler, correcting
 from tests.gateway.conftest import Start, soon
+from wire.codec import dumps
 from wire.endpoint import Endpoint
 from wire.errors import WireError
 
@@ -49,14 +50,19 @@ def load(path: Path) -> list[dict[str, Any]]:
 
 
 async def corrected(
-    service: Start, source: Path, target: Path, handler: Handler | None = None, in_flight: int = 4
+    service: Start,
+    source: Path,
+    target: Path,
+    handler: Handler | None = None,
+    in_flight: int = 4,
+    numbers: range | None = None,
 ) -> list[Correction | None]:
     upstream = await service(handler or correcting(str.upper))
     endpoint = Endpoint("c", [upstream.url])
     corrector = Corrector("c", CorrectorOptions(), endpoint, model="x", context_tokens=4096)
     told: list[Correction | None] = []
     try:
-        await run(source, target, corrector, AIMS, in_flight, told.append)
+        await run(source, target, corrector, AIMS, in_flight, told.append, numbers)
     finally:
         await endpoint.aclose()
     return told
@@ -188,6 +194,85 @@ async def test_a_table_that_is_gone_on_with_keeps_its_columns(service: Start, tm
     ]
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+@pytest.mark.parametrize(("count", "parts"), [(20, 3), (2, 4)])  # of the latter, the first part is empty
+async def test_the_parts_join_to_the_whole(service: Start, tmp_path: Path, suffix: str, count: int, parts: int) -> None:
+    """Also where the rows of a later part have other columns, and where each was stopped and gone on with."""
+    rows = [{**row, **({"note": "x"} if count - n < 3 else {})} for n, row in enumerate(ROWS[:count])]
+    source, whole = write(tmp_path / "in.jsonl", rows), tmp_path / f"whole{suffix}"
+    await corrected(service, source, whole)
+    joined = b""
+    for number in range(1, parts + 1):
+        target, numbers = tmp_path / f"{number}{suffix}", part(count, number, parts)
+        await corrected(service, source, target, numbers=numbers)
+        lost = 1 if len(numbers) > 1 else 0  # a half-written row before any whole one is nobody's
+        target.write_bytes(target.read_bytes()[: -lost or None])
+        told = await corrected(service, source, target, numbers=numbers)
+        assert (len(told), told.count(None)) == (len(numbers), len(numbers) - lost)
+        joined += target.read_bytes()
+    assert joined == whole.read_bytes()
+
+
+async def test_a_part_is_gone_on_with_by_its_own_first_row(service: Start, tmp_path: Path) -> None:
+    source, target = write(tmp_path / "in.csv", ROWS), tmp_path / "out.csv"
+    await corrected(service, source, target, numbers=range(10, 20))
+    before = target.read_bytes()
+    with pytest.raises(BatchError, match="does not begin with the first of these rows"):
+        await corrected(service, source, target, numbers=range(5, 10))
+    assert target.read_bytes() == before
+
+
+DONE = {"correction": "C", "verdict": "corrected", "reason": "rewritten"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("half.jsonl", b'{"a":1}'),
+        ("other.jsonl", b'{"a":1}\n{"a":2}\n'),
+        ("blank.jsonl", b"\n\n\n"),
+        ("notes.jsonl", b"Call the plumber\n"),
+        ("binary.jsonl", b"\xff\xfe\n"),
+        ("input.jsonl", dumps(ROWS[0]) + b"\n"),
+        ("nothing.jsonl", dumps(DONE) + b"\n"),
+        ("answer.jsonl", dumps({"query": "Question 0?", "answer": "Another.", **DONE}) + b"\nhalf"),
+        ("query.jsonl", dumps({"query": "Another?", "answer": ROWS[0]["answer"], **DONE}) + b"\nhalf"),
+        ("half.csv", b"a,b"),
+        ("header.csv", b"a,b\n"),
+        ("other.csv", b"a,b\n1,2\n"),
+        ("answer.csv", b"query,answer,correction,verdict,reason\nQuestion 0?,Another.,C,corrected,rewritten\nhalf"),
+        ("half-row.csv", b"query,answer,correction,verdict,reason\nQuestion 0?,An"),
+        ("wide.csv", b"a,b\n1,2,3\n"),
+        ("binary.csv", b"\xff\xfe\n"),
+        ("return.csv", b"a\rb\n"),
+    ],
+)  # fmt: skip
+async def test_a_file_that_is_no_output_of_these_rows_is_left_alone(
+    service: Start, tmp_path: Path, name: str, content: bytes
+) -> None:
+    source, target = write(tmp_path / "in.jsonl", ROWS), tmp_path / name
+    target.write_bytes(content)
+    with pytest.raises(BatchError, match=f"{name}: does not begin with the first of these rows, corrected"):
+        await corrected(service, source, target)
+    assert target.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
+async def test_an_output_is_known_again_whatever_kind_its_texts_are(
+    service: Start, tmp_path: Path, suffix: str
+) -> None:
+    row = b'{"query": null, "answer": "half \\ud83d of it\\r\\n", "generated_text": 7.50}\n'
+    (tmp_path / "in.jsonl").write_bytes(row)
+    await corrected(service, tmp_path / "in.jsonl", tmp_path / f"out{suffix}")
+    assert await corrected(service, tmp_path / "in.jsonl", tmp_path / f"out{suffix}") == [None]
+
+
+async def test_no_rows_make_an_empty_file(service: Start, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("query,answer\n")
+    assert await corrected(service, tmp_path / "in.csv", tmp_path / "out.csv") == []
+    assert (tmp_path / "out.csv").read_bytes() == b""
+
+
 async def test_the_output_cannot_be_the_input(service: Start, tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", ROWS)
     with pytest.raises(BatchError, match="the output cannot be the input"):
@@ -248,18 +333,19 @@ def test_a_bad_table_is_told_what_is_wrong(tmp_path: Path, content: bytes, messa
 
 
 def test_nothing_done_yet(tmp_path: Path) -> None:
-    assert completed(tmp_path / "none.jsonl") == 0
+    assert completed(tmp_path / "none.jsonl", ROWS[0]) == 0
     (tmp_path / "empty.csv").touch()
-    assert completed(tmp_path / "empty.csv") == 0
+    assert completed(tmp_path / "empty.csv", ROWS[0]) == 0
 
 
 @pytest.mark.parametrize("suffix", [".jsonl", ".csv"])
 def test_what_is_done_is_counted_without_being_held(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"out{suffix}"
-    write(path, [{"answer": "x" * 1000, "correction": 'two\nlines, "quoted"'}] * 5_000)
+    row = {"answer": "x" * 1000, "correction": 'two\nlines, "quoted"', "verdict": "corrected", "reason": "rewritten"}
+    write(path, [row] * 5_000)
     tracemalloc.start()
     try:
-        assert completed(path) == 5_000
+        assert completed(path, {"answer": "x" * 1000}) == 5_000
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -64,16 +64,27 @@ def postgres() -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
+def tell(postgres: str, statement: str) -> None:
+    """An administrator's word, to the server and none of its trails."""
+    assert BIN is not None
+    subprocess.run([BIN / "psql", "-q", f"{postgres}/postgres", "-c", statement], check=True)
+
+
+@pytest.fixture
+def database(postgres: str, tmp_path: Path) -> str:
+    """The name of a new one on the server."""
+    name = f"trail_{abs(hash(str(tmp_path)))}"
+    tell(postgres, f"CREATE DATABASE {name}")
+    return name
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Of a trail that nobody has written to."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/state/audit.db"
-    server = request.getfixturevalue("postgres")
-    name = f"trail_{abs(hash(str(tmp_path)))}"
-    assert BIN is not None
-    subprocess.run([BIN / "psql", "-q", f"{server}/postgres", "-c", f"CREATE DATABASE {name}"], check=True)
-    return f"{server}/{name}"
+    name = request.getfixturevalue("database")
+    return f"{request.getfixturevalue('postgres')}/{name}"
 
 
 @pytest.fixture

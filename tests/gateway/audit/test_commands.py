@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,16 @@ def test_pairs_are_exported_of_tenants_that_consent(files: list[str], tmp_path: 
     assert (pair["source"], pair["context"]) == ("audit:t", [{"role": "user", "text": "Why?"}])
 
 
-def test_a_trail_that_is_none_is_one_clear_line(files: list[str]) -> None:
-    told = run("list", *files[2:], "--url", "mysql://x")
+def test_days_that_no_calendar_has_are_refused(files: list[str]) -> None:
+    told = run("purge", "--older-than", "1000000", *files)
+    assert told.exit_code == 2
+    assert "0<=x<=36500" in told.output
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://x", "sqlite://audit.db", "postgresql://h/d?host=a&host=b", "postgresql://h/d?connect_timeout=3"]
+)
+def test_a_trail_that_is_none_is_one_clear_line(files: list[str], url: str) -> None:
+    told = run("list", *files[2:], "--url", url)
     assert told.exit_code == 1
-    assert "no such trail" in told.output
+    assert re.fullmatch(r"Error: no such trail: .+\n", told.output)

@@ -17,14 +17,17 @@ DRAFT, BETTER = "Tea is hot water with leaves in it.", "Tea is made with hot wat
 
 
 BOTH = ("helpfulness", "harmlessness")
-Votes = list[tuple[str, str | None]]
+Vote = tuple[str, str | None] | tuple[str, str | None, str]
 
 
-def answer(*votes: tuple[str, str | None], objectives: tuple[str, ...] = BOTH) -> dict[str, Any]:
+def answer(*votes: Vote, objectives: tuple[str, ...] = BOTH) -> dict[str, Any]:
     asked = [{"role": "user", "text": "How is tea made?"}]
     whole = row("r1", texts=(DRAFT, BETTER), objectives=list(objectives), context=asked)
     told = {key: [key.capitalize(), f"The response should be about {key}"] for key in objectives}
-    feedback = [{"choice": choice, "objective": objective} for choice, objective in votes]
+    feedback = [
+        {"choice": choice, "objective": objective, "by": by[0] if by else f"person {n}"}
+        for n, (choice, objective, *by) in enumerate(votes)
+    ]
     return {**whole, "choices": whole.pop("texts"), "descriptions": told, "feedback": feedback}
 
 
@@ -44,13 +47,23 @@ def answer(*votes: tuple[str, str | None], objectives: tuple[str, ...] = BOTH) -
             [(DRAFT, BETTER, list(BOTH), [])],
         ),
         ([("correction", None), ("draft", None)], [(DRAFT, BETTER, [], list(BOTH))]),
+        (
+            [("correction", None, "ada"), ("draft", "harmlessness", "ada")],
+            [(DRAFT, BETTER, ["helpfulness"], []), (BETTER, DRAFT, ["harmlessness"], [])],
+        ),
+        (
+            [("tie", "harmlessness", "ada"), ("correction", None, "ada")],
+            [(DRAFT, BETTER, ["helpfulness"], []), (DRAFT, BETTER, [], ["harmlessness"])],
+        ),
+        (
+            [("correction", None, "ada"), ("draft", "harmlessness", "ben")],
+            [(DRAFT, BETTER, ["helpfulness"], []), (DRAFT, BETTER, [], ["harmlessness"])],
+        ),
         ([], []),
     ],
     ids=str,
 )
-def test_what_people_preferred(
-    votes: list[tuple[str, str | None]], expected: list[tuple[str, str, list[str], list[str]]]
-) -> None:
+def test_what_people_preferred(votes: list[Vote], expected: list[tuple[str, str, list[str], list[str]]]) -> None:
     told = [(pair["weak"], pair["strong"], pair["better"], pair["equal"]) for pair in pairs_of(answer(*votes))]
     assert told == expected
 

@@ -1,6 +1,7 @@
 """The trail's database, on SQLite and on PostgreSQL alike."""
 
 import asyncio
+import contextlib
 import socket
 import stat
 import threading
@@ -13,11 +14,12 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 
 from gateway.audit import tables
 from gateway.audit.search import Wanted
 from gateway.audit.store import Store
-from tests.gateway.audit.conftest import NOW, row
+from tests.gateway.audit.conftest import NOW, row, tell
 from tests.gateway.conftest import soon
 
 
@@ -224,3 +226,46 @@ async def test_a_database_that_is_not_there_is_away(tmp_path: Path) -> None:
         await store.open()
     assert store.is_away(caught.value)
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "away"),
+    [
+        ("57P03", True),  # it starts, or stops
+        ("53300", True),  # no connection is free
+        ("08004", True),
+        ("40001", True),
+        ("58030", True),
+        ("22021", False),
+        ("54000", False),
+    ],
+)
+async def test_a_database_that_could_take_it_later_is_away(sqlstate: str, away: bool) -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
+        told = f"SFATAL\0C{sqlstate}\0Mnot now\0\0".encode()
+        writer.write(b"E" + (len(told) + 4).to_bytes(4) + told)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = Store(f"postgresql://nobody@127.0.0.1:{port}/none?sslmode=disable")
+        with pytest.raises(DBAPIError, match="not now") as caught:
+            await store.open()
+        assert store.is_away(caught.value) is away
+        await store.aclose()
+
+
+async def test_a_database_that_may_only_be_read_is_away_until_it_may_be_written_to(
+    postgres: str, database: str
+) -> None:
+    async with contextlib.aclosing(Store(f"{postgres}/{database}")) as store:
+        await store.open()
+        await store.aclose()  # its sessions; the next ones begin as they are told now
+        tell(postgres, f"ALTER DATABASE {database} SET default_transaction_read_only = on")
+        with pytest.raises(DBAPIError, match="read-only") as caught:
+            await store.write([row("one")])
+        assert store.is_away(caught.value)
+        tell(postgres, f"ALTER DATABASE {database} RESET default_transaction_read_only")
+        await store.write([row("one")])
+        assert [found["request_id"] for found in await store.search(Wanted())] == ["one"]

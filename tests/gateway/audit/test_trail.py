@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -352,11 +353,21 @@ async def test_what_comes_after_the_end_is_counted_as_dropped(world: World, tmp_
     assert 'metaaligner_audit_rows_total{result="dropped"} 1.0' in metrics.exposition().decode()
 
 
-async def test_retention_goes_on_where_nothing_is_kept_any_more(world: World, tmp_path: Path) -> None:
+async def test_retention_goes_on_where_nothing_is_kept_any_more(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And on: not only when it starts."""
+    monkeypatch.setattr("gateway.audit.trail.PURGE_EVERY_S", 0.05)
     trail = Trail(AuditOptions(), Metrics(), Log())
     assert not trail.keeps
     store = await trail.store()
     await store.write([row(days_ago=31, tenant="public")])
-    await trail.aclose(1)
     gw, _, _ = await world()
-    await soon(lambda: any(line["event"] == "audit.purged" for line in gw.lines))
+
+    def purged(times: int) -> bool:
+        return [line["event"] for line in gw.lines].count("audit.purged") == times
+
+    for times in (1, 2):
+        await soon(partial(purged, times))
+        await store.write([row(f"r{times}", days_ago=31, tenant="public")])
+    await trail.aclose(1)
