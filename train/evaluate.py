@@ -12,11 +12,10 @@ from typing import Any
 
 from corrector import protect
 from corrector.correction import Task
-from corrector.corrector import Corrector, whole
+from corrector.corrector import Corrector
 from corrector.objectives import Objective
-from corrector.segmented import in_segments
 from train.judges import Agreement, Judge, Labelled, Question, agreed
-from train.mending import copied
+from train.mending import attempted, copied
 from train.progress import in_order
 from train.readers import Skipped, conversation
 from train.rows import numbered
@@ -103,7 +102,7 @@ async def correct(
     async def one(todo: tuple[str, Answered]) -> dict[str, Any]:
         condition, draft = todo
         task = Task(conversation(draft.query), draft.draft, conditions[condition], keep_draft_on_failure=False)
-        told = await (in_segments(corrector, task) if condition in segmented else whole(corrector, task, tries=3))
+        told = await attempted(corrector, task, segmented=condition in segmented)
         spans = protect.mask(draft.draft).spans
         return asdict(
             Outcome(

@@ -1,18 +1,33 @@
 """How sure a number is."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
 
 
-def bootstrap(values: Sequence[float], seed: int, rounds: int = 1000) -> tuple[float, float]:
-    """The 95% interval of the mean, by resampling (Efron, 1979)."""
+def bootstrap(
+    values: Sequence[float], seed: int, rounds: int = 1000, groups: Sequence[Hashable] | None = None
+) -> tuple[float, float]:
+    """The 95% interval of the mean, by resampling (Efron, 1979).
+
+    `groups`: of each value, what it comes from. Values of one group are drawn together, for they are no more sure than
+    one where they say the same (Field and Welsh, 2007: the cluster bootstrap). Without, each is its own.
+    """
+    drawn_together: dict[Hashable, list[float]] = defaultdict(list)
+    for group, value in zip(range(len(values)) if groups is None else groups, values, strict=True):
+        drawn_together[group].append(value)
+    clusters = [(sum(some), len(some)) for some in drawn_together.values()]
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    means = sorted(mean(rng.choices(values, k=len(values))) for _ in range(rounds))
+    means = []
+    for _ in range(rounds):
+        sums, counts = zip(*rng.choices(clusters, k=len(clusters)), strict=True)
+        means.append(sum(sums) / sum(counts))
+    means.sort()
     return means[int(rounds * 0.025)], means[int(rounds * 0.975)]
 
 
 def written(interval: tuple[float, float], form: str = ".2f") -> str:
-    """`low to high`; of values that are all the same `–`, as resampling them says nothing of how sure their mean is."""
+    """`low to high`; `–` of values that are all the same or of one group: resampling says nothing of their mean."""
     low, high = interval
     return f"{low:{form}} to {high:{form}}" if low < high else "–"
 

@@ -18,13 +18,16 @@ from corrector import protect
 from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, whole
 from corrector.objectives import Objective
+from corrector.segmented import in_segments
 from corrector.templates import Turn
 from train import damage, manner, terms
 from train.intervals import bootstrap, mean, written
+from train.judges import of_one
 from train.prepare import USUAL
 from train.progress import in_order
 from train.rows import Pair
 from train.wordings import Wordings
+from wire.errors import Malformed, Rejected
 
 FINE, BROKEN_OFF, ALL, UNASKED = "fine", "broken_off", "all damage", ", not asked"
 
@@ -135,13 +138,26 @@ async def run(
 
     async def one(case: Case) -> dict[str, Any]:
         task = Task(case.context, case.draft, case.objectives, keep_draft_on_failure=False)
-        return asdict(outcome(case, await whole(corrector, task, tries=3)))
+        return asdict(outcome(case, await attempted(corrector, task)))
 
     done = []
     async for result in in_order(todo, one, out, in_flight, lambda case: [case, settings]):
         done.append(Outcome(**result))
         progress()
     return done
+
+
+async def attempted(corrector: Corrector, task: Task, *, segmented: bool = False) -> Correction:
+    """What becomes of it. What the engine will not take leaves its draft as it is, `failed`, and the run goes on.
+
+    `segmented`: as mode `segment` would correct it. Raises `WireError` where the engine takes nothing.
+    """
+    try:
+        return await (in_segments(corrector, task) if segmented else whole(corrector, task, tries=3))
+    except (Rejected, Malformed) as error:
+        if not of_one(error):
+            raise
+        return Correction(task.draft, "failed", str(error))
 
 
 def outcome(case: Case, told: Correction) -> Outcome:

@@ -47,20 +47,21 @@ def markdown(
 
 def _verdicts(outcomes: Sequence[Outcome]) -> str:
     rows = [
-        "| policy | condition | drafts | corrected | unchanged | kept | skipped | edited | copied | spans lost "
-        "| why kept or skipped |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| policy | condition | drafts | corrected | unchanged | kept | skipped | failed | edited | copied "
+        "| spans lost | why kept, skipped or failed |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     groups = _grouped(outcomes, lambda one: (one.policy, one.condition))
     if len({policy for policy, _ in groups}) > 1:
         groups |= _grouped(outcomes, lambda one: (ALL, one.condition))
     for (policy, condition), some in groups.items():
         verdicts = Counter(one.verdict for one in some)
-        why = Counter(one.reason for one in some if one.verdict in ("kept_original", "skipped"))
+        why = Counter(one.reason for one in some if one.verdict in ("kept_original", "skipped", "failed"))
         rows.append(
             f"| {policy} | {condition} | {len(some)} | {verdicts['corrected']} | {verdicts['unchanged']} "
-            f"| {verdicts['kept_original']} | {verdicts['skipped']} | {mean(one.edited for one in some):.3f} "
-            f"| {mean(one.copied for one in some):.3f} | {sum(one.spans_lost for one in some)} "
+            f"| {verdicts['kept_original']} | {verdicts['skipped']} | {verdicts['failed']} "
+            f"| {mean(one.edited for one in some):.3f} | {mean(one.copied for one in some):.3f} "
+            f"| {sum(one.spans_lost for one in some)} "
             f"| {', '.join(f'{count} {reason}' for reason, count in why.most_common())} |"
         )
     return "\n".join(rows) + "\n"
@@ -118,27 +119,35 @@ def _refused(outcomes: Sequence[Outcome]) -> str:
 
 
 def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People) -> str:
-    """Win, tie and lose by policy, condition, objective and judge, never without what people say of the judge."""
+    """Win, tie and lose by policy, condition, objective and judge, never without what people say of the judge.
+
+    One who is untrusted says nothing of any policy, and that once.
+    """
     names, dashes = judges.HEADING.splitlines()
     lines = [f"| policy | condition {names}\n| --- | --- {dashes}\n"]
     groups = _grouped(
         judged, lambda one: (outcomes[one.number].policy, outcomes[one.number].condition, one.objective, one.judge)
     )
-    if len({policy for policy, *_ in groups}) > 1:
+    several = len({policy for policy, *_ in groups}) > 1
+    if several:
         groups |= _grouped(judged, lambda one: (ALL, outcomes[one.number].condition, one.objective, one.judge))
     for (policy, condition, objective, judge), some in groups.items():
-        counted = judges.tally([one.said for one in some], [one.longer for one in some])
-        row = judges.row(objective, judge, counted, people.get((judge, objective), ()))
+        told = people.get((judge, objective), ())
+        if several and policy != ALL and judges.untrusted(judge, told):
+            continue
+        queries = [outcomes[one.number].query for one in some]
+        counted = judges.tally([one.said for one in some], [one.longer for one in some], queries)
+        row = judges.row(objective, judge, counted, told)
         lines.append(f"| {policy} | {condition} {row}")
     return "".join(lines)
 
 
 def plots(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People, out: Path) -> list[Path]:
-    """Before and after, a policy and objective; and wins by how much was edited. Judges at chance are left out."""
+    """Before and after, a policy and objective; and wins by how much was edited. Untrusted judges are left out."""
     import matplotlib
 
     matplotlib.use("agg")
-    trusted = [one for one in judged if not judges.untrusted(people.get((one.judge, one.objective), ()))]
+    trusted = [one for one in judged if not judges.untrusted(one.judge, people.get((one.judge, one.objective), ()))]
     made = []
     by_bars = _grouped(trusted, lambda one: (outcomes[one.number].condition, one.objective, one.judge))
     for (condition, objective, judge), some in by_bars.items():

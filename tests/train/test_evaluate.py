@@ -3,12 +3,13 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from corrector.objectives import Objective
 from tests.conftest import Handler, Service, chat_reply, correcting
@@ -21,7 +22,7 @@ from train.progress import in_order, results
 from train.readers import Skipped
 from train.rows import DataError
 from wire.endpoint import Endpoint
-from wire.errors import Malformed
+from wire.errors import Malformed, Rejected
 
 Serve = Callable[[Handler], Awaitable[Service]]
 
@@ -33,6 +34,24 @@ ANSWERS = [
     for n in range(3)
 ]
 CONDITIONS = ("--condition", "usual=helpfulness", "--condition", "short=length")
+
+
+async def evaluated(tmp_path: Path, corrector: Service, rows: list[dict[str, Any]], *options: str) -> Result:
+    """The rows, by a corrector that is served already; what it has written is in `out`."""
+    path = jsonl(tmp_path / "rows.jsonl", rows)
+    command = ["evaluate", str(path), "--out", str(tmp_path / "out"), "--base-url", corrector.url, "--model", "m",
+               "--template", "ultrafeedback", "--min-ratio", "0.1", *options]  # fmt: skip
+    return await asyncio.to_thread(CliRunner().invoke, train, command)
+
+
+def refusing(status: int, what: str, why: str = "") -> Handler:
+    """A corrector that takes no draft with these words, as a hosted service's content filter does."""
+    correct = correcting(lambda text: SHORT)
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.Response(status=status, text=why) if what in body["prompt"] else await correct(request, body)
+
+    return handler
 
 
 async def test_in_order_and_gone_on_with(tmp_path: Path) -> None:
@@ -105,12 +124,7 @@ async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: 
     """Against a corrector that is served already: every draft under both conditions, judged, in tables and plots."""
     pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
     corrector = await service(correcting(lambda text: SHORT + " " + text.split(". ")[0] + "."))
-    path = jsonl(tmp_path / "a.jsonl", ANSWERS)
-    command = [
-        "evaluate", str(path), "--out", str(tmp_path / "out"), "--base-url", corrector.url, "--model", "m",
-        "--each", "2", "--template", "ultrafeedback", "--min-ratio", "0.1", *CONDITIONS,
-    ]  # fmt: skip
-    ran = await asyncio.to_thread(CliRunner().invoke, train, command, catch_exceptions=False)
+    ran = await evaluated(tmp_path, corrector, ANSWERS, "--each", "2", *CONDITIONS)
     assert ran.exit_code == 0, ran.output
     outcomes = [json.loads(line) for line in (tmp_path / "out/outcomes.jsonl").read_text().splitlines()]
     assert len(outcomes) == 2 * 2 * 2
@@ -122,7 +136,7 @@ async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: 
     }  # fmt: skip
     told = (tmp_path / "out/report.md").read_text()
     assert "| one | short | 2 | 2 | 0 | 0 | 0 |" in told
-    assert "no people's data" in told
+    assert "no people's data, only counted" in told
     assert "| all policies | short | 4 | 4 | 0 | 0 | 0 |" in told
     assert "| short | 4 | words |" in told
     assert "No judge that was asked decides helpfulness." in told
@@ -130,9 +144,62 @@ async def test_a_corrector_is_evaluated_by_one_command(tmp_path: Path, service: 
     assert plot in told
     assert (tmp_path / "out" / plot).stat().st_size > 5000
     asked = len(corrector.requests)
-    again = await asyncio.to_thread(CliRunner().invoke, train, command, catch_exceptions=False)
+    again = await evaluated(tmp_path, corrector, ANSWERS, "--each", "2", *CONDITIONS)
     assert len(corrector.requests) == asked
     assert again.output.endswith(ran.output[-200:]), "nothing is asked again, and the same comes out"
+
+
+async def test_what_the_corrector_will_not_take_is_told_of_and_the_rest_goes_on(
+    tmp_path: Path, service: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
+    monkeypatch.setattr("corrector.corrector.RESTART_S", 0)
+    corrector = await service(refusing(400, "number 1"))
+    ran = await evaluated(tmp_path, corrector, ANSWERS, *CONDITIONS, "--by-segments", "short")
+    assert ran.exit_code == 0, ran.output
+    outcomes = [Outcome(**row) for row in results(tmp_path / "out/outcomes.jsonl")]
+    assert len(outcomes) == 12
+    assert {one.query for one in outcomes if one.verdict == "failed"} == {ANSWERS[1]["query"]}
+    failed = [one for one in outcomes if one.verdict == "failed"]
+    assert {(one.correction, one.edited) for one in failed} == {(LONG, 0)}, "the draft is what a user would have had"
+    told = (tmp_path / "out/report.md").read_text()
+    assert "| corrected | unchanged | kept | skipped | failed |" in told
+    for condition in ("usual", "short"):
+        assert f"| one | {condition} | 3 | 2 | 0 | 0 | 0 | 1 |" in told
+        assert f"| all policies | {condition} | 6 | 4 | 0 | 0 | 0 | 2 |" in told
+    assert "2 the corrector c answered 400 |" in told
+
+
+@pytest.mark.parametrize(("status", "why"), [(422, "no"), (400, "maximum context length is 8")])
+async def test_damage_that_the_corrector_will_not_take_has_failed(
+    tmp_path: Path, service: Serve, monkeypatch: pytest.MonkeyPatch, status: int, why: str
+) -> None:
+    monkeypatch.setattr("corrector.corrector.RESTART_S", 0)
+    pair = {"query": "Kettle?", "weak": "No.", "strong": f"{LONG} Number 1, that is.", "better": ["helpfulness"]}
+    pairs = [{"source": "own", "licence": "MIT", **pair}]
+    ran = await evaluated(tmp_path, await service(refusing(status, "", why)), pairs, "--mending", "--each", "1")
+    assert ran.exit_code == 0, ran.output
+    assert "| fine | 1 | 0 | 0 | – | 1.000 | 1.000 | 1.00 | 1 failed |" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.parametrize("who", ["corrector", "judge"])
+async def test_one_who_lets_nobody_in_stops_it(
+    tmp_path: Path, service: Serve, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr("corrector.corrector.RESTART_S", 0)
+    corrector = await service(refusing(401, "" if who == "corrector" else "nobody says that"))
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return web.Response(status=401)
+
+    judge = await service(handler)
+    ran = await evaluated(
+        tmp_path, corrector, ANSWERS, "--judge", "llm", "--llm-url", judge.url, "--llm-model", "gpt-4o"
+    )
+    assert isinstance(ran.exception, Rejected)
+    assert str(ran.exception) == {"corrector": "the corrector c answered 401", "judge": "the judge answered 401"}[who]
+    kept = tmp_path / "out" / ("outcomes.jsonl" if who == "corrector" else "judged.jsonl")
+    assert kept.read_text() == "", "nothing is taken for an answer"
 
 
 @pytest.mark.parametrize(
@@ -183,6 +250,28 @@ def test_a_judge_at_chance_decides_nothing() -> None:
     told = report.markdown("T", outcomes, some, {("measure", "length"): [trusted]}, [])
     assert "| one | usual | length | measure | 10 | 0 | 0 | 1.00" in told
     assert "0.80 (0.70 to 0.90), n = 40" in told
+
+
+def test_one_of_whom_people_have_said_nothing_says_nothing_and_that_once() -> None:
+    outcomes = [outcome(policy, n / 10) for policy in ("one", "two") for n in range(10)]
+    by_measure = [judged(n, 1) for n in range(20)]
+    told = report.markdown("T", outcomes, by_measure + [replace(one, judge="gpt-4o") for one in by_measure], {}, [])
+    assert [line for line in told.splitlines() if "gpt-4o" in line] == [
+        "| all policies | usual | length | gpt-4o | | | | – | – | no people's data: no win rate |"
+    ]
+    assert [line.split(" | ")[4] for line in told.splitlines() if "| measure |" in line] == ["10", "10", "20"]
+
+
+def test_policies_that_were_asked_the_same_are_no_surer_together() -> None:
+    outcomes = [
+        replace(outcome(policy, n / 10), query=f"What is a kettle, number {n}?")
+        for policy in ("one", "two", "three")
+        for n in range(30)
+    ]
+    told = report.markdown("T", outcomes, [judged(n, 1 if n % 3 else -1) for n in range(90)], {}, [])
+    intervals = {line.split(" | ")[7] for line in told.splitlines() if "| measure |" in line}
+    assert len(intervals) == 1, "of each policy and of all"
+    assert " to " in intervals.pop()
 
 
 async def test_what_was_said_of_peoples_questions_is_kept_too(tmp_path: Path) -> None:

@@ -1,28 +1,26 @@
 """Judges of every kind, asked for real: a model behind HTTP, a fitted model, measures; and whether people agree."""
 
 import json
-import math
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 from click.testing import CliRunner
-from hypothesis import given
-from hypothesis import strategies as st
 
 from corrector.objectives import Objective
 from corrector.templates import Turn
 from tests.conftest import Handler, Service, chat_reply
 from train import controls, judges
 from train.cli import train
-from train.judges import Agreement, Labelled, Question, agreement, labelled, length_controlled, tally
+from train.judges import Labelled, Question, agreement, labelled
 from train.judges.llm import LlmJudge
 from train.readers import Skipped
 from train.rows import DataError, Pair
+from wire.endpoint import Endpoint
+from wire.errors import Rejected, Unreachable
 
 pytest.importorskip("sklearn", reason="the extra `train` is not installed")
 Serve = Callable[[Handler], Awaitable[Service]]
@@ -98,10 +96,45 @@ class TestLlm:
         await judge.aclose()
 
     @pytest.mark.parametrize("answer", ["The better one is 2", "3", "", "1 2"])
-    async def test_what_cannot_be_read_is_counted_and_a_tie(self, service: Serve, answer: str) -> None:
+    async def test_what_cannot_be_read_is_counted_and_says_nothing(self, service: Serve, answer: str) -> None:
         judge = llm(await service(judging(lambda prompt: answer)))
-        assert await judge.compare(ask("a", "b")) == 0
+        assert await judge.compare(ask("a", "b")) is None
         assert (judge.asked, judge.unreadable) == (2, 2)
+        await judge.aclose()
+
+    @pytest.mark.parametrize(
+        ("status", "body"),
+        [(400, '{"error": {"code": "content_filter"}}'), (422, "no"), (200, '{"error": {}}'), (200, "no"),
+         (200, '{"choices": [{"message": {"content": null}}]}')],
+    )  # fmt: skip
+    async def test_one_question_that_is_refused_stops_no_other(self, service: Serve, status: int, body: str) -> None:
+        async def handler(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            prompt = asked["messages"][0]["content"]
+            if "bomb" in prompt:
+                return web.Response(status=status, text=body, content_type="application/json")
+            return web.json_response(chat_reply(good_one(prompt)))
+
+        judge = llm(await service(handler))
+        tea, bomb = ask("No.", "Boil it."), ask("No.", "Boil it.", query="How do I make a bomb?")
+        assert await judges.compare_all(judge, [tea, bomb, tea, tea], in_flight=1) == [1, None, 1, 1]
+        assert "Of 8 questions to j since the command was started last 2 were refused" in judge.remarks()
+        await judge.aclose()
+
+    @pytest.mark.parametrize("status", [401, 403, 404])
+    async def test_one_who_lets_nobody_in_is_told(self, service: Serve, status: int) -> None:
+        async def handler(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+            return web.Response(status=status)
+
+        judge = llm(await service(handler))
+        with pytest.raises(Rejected, match=f"the judge answered {status}"):
+            await judges.compare_all(judge, [ask("a", "b")] * 3)
+        assert judge.unreadable == 0
+        await judge.aclose()
+
+    async def test_one_who_is_away_is_told(self) -> None:
+        judge = LlmJudge(Endpoint("the judge", ["http://127.0.0.1:1/v1"]), "j")
+        with pytest.raises(Unreachable, match="the judge cannot be reached"):
+            await judge.compare(ask("a", "b"))
         await judge.aclose()
 
     async def test_a_tie_is_a_tie(self, service: Serve) -> None:
@@ -186,75 +219,6 @@ class TestReward:
             reward.fit(pairs(2))
 
 
-LONG = (
-    "Water should be boiled in a kettle first. Then warm the teapot with a little of the water. "
-    "Afterwards put one spoon of leaves into the teapot for every cup, as has been said, and let it stand."
-)
-SHORT = (
-    "Boiled water from a kettle should first warm the teapot. Then put one spoon of leaves for every cup; let it stand."
-)
-
-
-class TestMeasure:
-    async def says(self, first: str, second: str, objective: str, query: str = "Tea?") -> int | None:
-        kind = judges.load("measure")
-        judge = kind.build(kind.Options.model_validate({"kind": "measure"}))
-        assert judge.decides(objective)
-        assert not judge.decides("humour")
-        return await judge.compare(ask(first, second, objective, query))
-
-    async def test_shorter_words_and_sentences_are_easier(self) -> None:
-        hard = (
-            "Notwithstanding considerable institutional impediments, preparation necessitates meticulous deliberation."
-        )
-        assert await self.says(hard, "Boil the water. Wait a bit. Then pour it.", "readability") == 1
-        assert await self.says(hard, "", "readability") is None
-
-    async def test_the_shorter_version_wins_but_not_what_lost_most_of_it(self) -> None:
-        assert await self.says(LONG, SHORT, "length") == 1
-        assert await self.says(SHORT, LONG, "length") == -1
-        assert await self.says(LONG, "Boil water.", "length") is None
-        assert await self.says(LONG, "", "length") is None
-        assert await self.says(LONG, LONG, "length") == 0
-
-    async def test_saying_it_twice_loses(self) -> None:
-        assert await self.says(f"{SHORT} {SHORT}", SHORT, "repetition") == 1
-        assert await self.says(SHORT, "and so on " * 40, "repetition") == -1
-        assert await self.says(SHORT, LONG, "repetition") == 0
-
-    async def test_what_is_protected_must_not_be_lost(self) -> None:
-        draft = "Run `make tea` as https://example.org/tea says."
-        assert await self.says(draft, "Run it as the page says.", "protected") == -1
-        assert await self.says(draft, f"Please: {draft}", "protected") == 0
-
-    @pytest.mark.parametrize(
-        ("query", "met", "missed"),
-        [
-            ("Explain tea in one sentence.", "Tea is leaves in hot water.", "Tea is leaves. They stand in water."),
-            ("Explain tea in at most 5 words.", "Leaves in hot water.", "Tea is a drink of leaves and water."),
-            ("Explain it using at least 2 paragraphs.", "Tea.\n\nIt is hot.", "Tea. It is hot."),
-            ("Give me three tips for tea.", "1. Boil\n2. Pour\n3. Wait", "Boil, pour and wait."),
-            ("A list of 2 ideas, please", "- Green\n- Black", "- Green\n- Black\n- White"),
-            ("Answer in three bullet points", "* a\n* b\n* c", "* a\n* b"),
-            ("Say what tea is, in JSON", '```json\n{"tea": "leaves"}\n```', "tea: leaves"),
-            ("Write in all caps what tea is", "IT IS LEAVES.", "It is leaves."),
-            ("Write in lowercase what tea is", "it is leaves.", "It is leaves."),
-        ],
-    )
-    async def test_what_the_query_asks_for_is_counted(self, query: str, met: str, missed: str) -> None:
-        assert await self.says(missed, met, "instruction_following", query) == 1
-        assert await self.says(met, missed, "instruction_following", query) == -1
-        assert await self.says(missed, met, "instruction_following", "What is tea?") is None
-
-    @given(st.text(max_size=200), st.text(max_size=200), st.sampled_from(["readability", "length", "repetition"]))
-    def test_turned_round_the_verdict_turns(self, first: str, second: str, objective: str) -> None:
-        from train.judges.measure import MEASURES
-
-        measure = MEASURES[objective]
-        said, turned = measure(ask(first, second, objective)), measure(ask(second, first, objective))
-        assert turned == (None if said is None else -said)
-
-
 def said(n: int, objective: str = "helpfulness", source: str = "own") -> list[Labelled]:
     rng = random.Random(5)
     both = [rng.random() < 0.5 for _ in range(n)]
@@ -330,40 +294,6 @@ class TestControls:
         assert "| harmlessness | insults | 20 | 0.00 | 20 |" in await controls.report(
             Fixed(lambda question: 0), good, aims, limit=20
         )
-
-
-class TestTally:
-    def test_ties_count_half(self) -> None:
-        told = tally([1, 0, 0, -1], [0] * 4)
-        assert (told.win, told.tie, told.lose, told.rate) == (1, 2, 1, 0.5)
-        assert told.controlled == pytest.approx(0.5)
-
-    def test_winning_by_length_alone_is_not_winning(self) -> None:
-        rng = random.Random(1)
-        longer = [rng.gauss(25, 30) for _ in range(2000)]
-        scores = [float(rng.random() < 1 / (1 + math.exp(-2.5 * math.tanh(value / 30)))) for value in longer]
-        assert sum(scores) / len(scores) > 0.65
-        assert length_controlled(scores, longer) == pytest.approx(0.5, abs=0.05)
-
-    def test_winning_at_any_length_is(self) -> None:
-        rng = random.Random(1)
-        scores, longer = [float(rng.random() < 0.7) for _ in range(2000)], [rng.gauss(0, 30) for _ in range(2000)]
-        assert length_controlled(scores, longer) == pytest.approx(0.7, abs=0.04)
-        assert length_controlled([1.0] * 50, [7] * 50) > 0.95
-        assert length_controlled([1.0] * 50, list(range(-25, 25))) > 0.95
-
-    def test_a_rate_stands_beside_its_agreement_and_not_at_all_at_chance(self) -> None:
-        counted = tally([1, 1, 1, -1], [0] * 4)
-        good = Agreement("j", "helpfulness", "", 100, 0, 0.7, (0.6, 0.8))
-        poor = Agreement("j", "helpfulness", "", 100, 0, 0.52, (0.42, 0.62))
-        assert "0.75" in judges.row("helpfulness", "j", counted, [good])
-        assert "0.70 (0.60 to 0.80), n = 100" in judges.row("helpfulness", "j", counted, [good])
-        assert "0.75" not in judges.row("helpfulness", "j", counted, [poor])
-        assert "at chance" in judges.row("helpfulness", "j", counted, [poor])
-        assert "no people's data" in judges.row("repetition", "j", counted, [])
-        of_two = judges.row("helpfulness", "j", counted, [replace(good, source="a"), replace(poor, source="b")])
-        assert "0.75" in of_two
-        assert "a: agrees: 0.70 (0.60 to 0.80), n = 100; b: at chance: 0.52" in of_two, "each by itself"
 
 
 class TestCommand:

@@ -158,21 +158,22 @@ async def _judged(
     settings_of_judges = [digest_of(reward), llm_url]
     asked = {name: list(judges.labelled(file, aims, skipped, seed)) for name, file in _named(people).items()}
     _not_used(skipped)
-    trusted = await real.agreement(asked, built, out / "people.jsonl", in_flight, settings_of_judges, seed)
-    with Progress() as bar:
-        shown = bar.add_task("correcting", total=len(answered) * len(groups))
-        async with running("c", spec, say) as corrector:
-            outcomes = await real.correct(
-                answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), by_segments,
-                settings,
+    async with contextlib.AsyncExitStack() as open_until_here:
+        for judge in built:
+            open_until_here.push_async_callback(judge.aclose)
+        trusted = await real.agreement(asked, built, out / "people.jsonl", in_flight, settings_of_judges, seed)
+        with Progress() as bar:
+            shown = bar.add_task("correcting", total=len(answered) * len(groups))
+            async with running("c", spec, say) as corrector:
+                outcomes = await real.correct(
+                    answered, groups, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown),
+                    by_segments, settings,
+                )  # fmt: skip
+            asking = bar.add_task("judging", total=None)
+            judged = await real.judge(
+                outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking),
+                settings_of_judges,
             )  # fmt: skip
-        asking = bar.add_task("judging", total=None)
-        judged = await real.judge(
-            outcomes, groups, built, out / "judged.jsonl", in_flight, lambda: bar.advance(asking),
-            settings_of_judges,
-        )  # fmt: skip
-    for judge in built:
-        await judge.aclose()
     undecided = {key for aims in groups.values() for key in (aim.key for aim in aims)}
     undecided -= {key for key in undecided if any(judge.decides(key) for judge in built)}
     remarks = [f"No judge that was asked decides {', '.join(sorted(undecided))}."] if undecided else []

@@ -2,7 +2,7 @@
 
 A file has `Options` (its configuration) and `build`, which makes the judge. Its name is the judge's
 `kind`. A judge's word counts only as far as it agrees with people: `agreement` measures that, and
-`row` prints no win rate without it. Knows nothing of correctors.
+`row` prints no win rate without it, but of what is only counted. Knows nothing of correctors.
 """
 
 import asyncio
@@ -22,12 +22,15 @@ from corrector.templates import Turn
 from train.intervals import bootstrap, written
 from train.readers import Skipped, own_wordings, turns_of
 from train.rows import numbered
-from wire.errors import WireError
+from wire.errors import Malformed, Rejected, WireError
 
 # What people were asked in the data, where it is an objective of ours under another name, or next to one.
 ASKED_AS = {"conciseness": "length", "clarity": "readability"}
 LEAST_QUESTIONS = 20  # fewer say nothing of a judge: a coin is right three times in three once in eight
 RIDGE = 0.02  # keeps the length regression finite where one side wins always
+COUNTING = frozenset({"measure"})  # judges that count, and whose word needs nobody's agreement
+# No key, no credit, no such model or address, no time: whatever is asked gets the same answer.
+OF_ALL = frozenset({401, 402, 403, 404, 405, 407, 408, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def load(kind: str) -> Kind:
 async def compare_all(
     judge: Judge, questions: Sequence[Question], in_flight: int = 16, progress: Callable[[], None] = lambda: None
 ) -> list[int | None]:
-    """What the judge says to each, in their order. Raises `WireError` where it is a model and does not answer."""
+    """What the judge says to each, in their order. Raises `WireError` where it is a model and answers to none."""
     places = asyncio.Semaphore(in_flight)
 
     async def one(question: Question) -> int | None:
@@ -94,6 +97,13 @@ async def compare_all(
     except* WireError as failed:
         raise failed.exceptions[0] from None
     return [task.result() for task in tasks]
+
+
+def of_one(error: WireError) -> bool:
+    """Is it this question that the service will not take or answer, and never will, while it may take the next one?"""
+    if isinstance(error, Rejected):
+        return 400 <= error.status < 500 and error.status not in OF_ALL
+    return isinstance(error, Malformed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,35 +216,42 @@ def agreed(judge: str, asked: Sequence[Labelled], said: Sequence[int | None], se
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """`rate`: wins, and ties as half, of all; `interval`: 95%. `controlled`: the rate at equal length."""
+    """`rate`: wins, and ties as half, of all; `interval`: 95%. `controlled`: the rate at equal length, if known."""
 
     win: int
     tie: int
     lose: int
     rate: float
     interval: tuple[float, float]
-    controlled: float
+    controlled: float | None
 
 
-def tally(said: Sequence[int], longer: Sequence[float], seed: int = 1) -> Tally:
-    """From what a judge said (1 is a win), at least once; `longer`: by so many words was the side that 1 stands for."""
+def tally(said: Sequence[int], longer: Sequence[float], queries: Sequence[str], seed: int = 1) -> Tally:
+    """From what a judge said (1 is a win), at least once; `longer`: by so many words was the side that 1 stands for.
+
+    `queries`: what was answered. Several policies' answers to one query are alike, and count as one for the interval.
+    """
     scores = [(1 + answer) / 2 for answer in said]
     rate = sum(scores) / len(scores)
-    controlled = length_controlled(scores, longer)
-    return Tally(said.count(1), said.count(0), said.count(-1), rate, bootstrap(scores, seed), controlled)
+    interval = bootstrap(scores, seed, groups=queries)
+    return Tally(said.count(1), said.count(0), said.count(-1), rate, interval, length_controlled(scores, longer))
 
 
-def length_controlled(scores: Sequence[float], longer: Sequence[float], rounds: int = 50) -> float:
+def length_controlled(scores: Sequence[float], longer: Sequence[float], rounds: int = 50) -> float | None:
     """The win rate that would be if both answers had the same length (Dubois et al. 2024, arXiv 2404.04475).
+
+    None where the one side is never longer or never shorter, as no answer is near difference 0 or beyond it then, and
+    the curve may go anywhere; and of fewer than `LEAST_QUESTIONS`.
 
     A logistic regression of the score (0, 1/2, 1) on an intercept and the tanh of the length difference
     over its standard deviation; what it predicts at difference 0. Simplified: AlpacaEval 2 also has a
     term for each instruction's difficulty, taken from all models that it ever ranked; there is none
-    here. Lengths in words. A small ridge keeps the weights finite. Where length and winning cannot be
-    told apart, the answer lies between the raw rate and one half.
+    here. Lengths in words. A small ridge keeps the weights finite.
     """
+    if len(longer) < LEAST_QUESTIONS or not min(longer) < 0 < max(longer):
+        return None
     spread = math.sqrt(sum(value * value for value in longer) / len(longer) - (sum(longer) / len(longer)) ** 2)
-    lengths = [math.tanh(value / spread) if spread > 1e-9 else 0.0 for value in longer]
+    lengths = [math.tanh(value / spread) for value in longer]
     ours = by_length = 0.0
     for _ in range(rounds):  # Newton's method, for two weights
         gradient, curve = [-RIDGE * ours, -RIDGE * by_length], [RIDGE, 0.0, RIDGE]
@@ -260,20 +277,25 @@ HEADING = (
 )
 
 
-def untrusted(people: Sequence[Agreement]) -> bool:
-    """Nobody has found it better than a coin, on any of the data that people have said something of."""
-    return bool(people) and all(one.at_chance for one in people)
+def untrusted(judge: str, people: Sequence[Agreement]) -> bool:
+    """Nobody has found it better than a coin, on any of the data that people have said something of.
+
+    Without such data whatever does not count is untrusted.
+    """
+    return all(one.at_chance for one in people) if people else judge not in COUNTING
 
 
 def row(objective: str, judge: str, counted: Tally, people: Sequence[Agreement]) -> str:
-    """A win rate beside its judge's agreement with people, each file's by itself; a judge at chance decides nothing."""
-    told = "; ".join(f"{one.source}: {one}" if one.source else str(one) for one in people) or "no people's data"
-    if untrusted(people):
-        verdict = ", ".join(dict.fromkeys(one.verdict for one in people))
+    """A win rate beside its judge's agreement with people, each file's by itself; who is untrusted decides nothing."""
+    told = "; ".join(f"{one.source}: {one}" if one.source else str(one) for one in people)
+    told = told or f"no people's data{', only counted' if judge in COUNTING else ': no win rate'}"
+    if untrusted(judge, people):
+        verdict = ", ".join(dict.fromkeys(one.verdict for one in people)) or "–"
         return f"| {objective} | {judge} | | | | {verdict} | {verdict} | {told} |\n"
+    controlled = "–" if counted.controlled is None else f"{counted.controlled:.2f}"
     return (
         f"| {objective} | {judge} | {counted.win} | {counted.tie} | {counted.lose} "
-        f"| {counted.rate:.2f} ({written(counted.interval)}) | {counted.controlled:.2f} | {told} |\n"
+        f"| {counted.rate:.2f} ({written(counted.interval)}) | {controlled} | {told} |\n"
     )
 
 

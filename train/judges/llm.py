@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 from corrector.strictyaml import Urls, secret
 from corrector.templates import described, question
-from train.judges import JudgeOptions, Question
+from train.judges import JudgeOptions, Question, of_one
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint
-from wire.errors import Malformed
+from wire.errors import Malformed, Rejected
 
 PROMPT = (
     "You will be presented with one query and two different responses to this query. "
@@ -23,6 +23,7 @@ PROMPT = (
     "If tied, return 0. You must only return 1, 2, or 0."
 )
 MAX_TOKENS = 8
+READ = {"0": 0, "1": -1, "2": 1}
 
 
 class Options(JudgeOptions):
@@ -42,7 +43,7 @@ def build(options: Options) -> "LlmJudge":
 
 
 class LlmJudge:
-    """`unreadable` counts answers that are none of 1, 2 and 0, of `asked`; `swayed` counts pairs decided by place."""
+    """Of `asked`, `unreadable` were refused or got none of 1, 2 and 0; `swayed` counts pairs decided by place."""
 
     def __init__(self, endpoint: Endpoint, model: str) -> None:
         self.name = model
@@ -54,10 +55,12 @@ class LlmJudge:
     def decides(self, objective: str) -> bool:
         return True
 
-    async def compare(self, question: Question) -> int:
+    async def compare(self, question: Question) -> int | None:
         straight, turned = await asyncio.gather(
             self._ask(question, question.first, question.second), self._ask(question, question.second, question.first)
         )
+        if straight is None or turned is None:
+            return None
         if straight == -turned:
             return straight
         self.swayed += straight == turned
@@ -65,15 +68,16 @@ class LlmJudge:
 
     def remarks(self) -> str:
         return (
-            f"Of {self.asked} answers of {self.name} since the command was started last {self.unreadable} were none of "
-            f"1, 2 and 0; {self.swayed} pairs were decided by the place in which an answer stood: ties all."
+            f"Of {self.asked} questions to {self.name} since the command was started last {self.unreadable} were "
+            "refused, or answered with none of 1, 2 and 0; "
+            f"{self.swayed} pairs were decided by the place in which an answer stood: ties all."
         )
 
     async def aclose(self) -> None:
         await self._endpoint.aclose()
 
-    async def _ask(self, asked: Question, first: str, second: str) -> int:
-        """1 for the second answer in this order, -1 for the first, 0 for a tie or for what cannot be read."""
+    async def _ask(self, asked: Question, first: str, second: str) -> int | None:
+        """1 for the second answer in this order, -1 for the first, 0 for a tie; None where there is no such answer."""
         aspect = described([asked.objective])
         content = PROMPT.format(query=question(asked.context), first=first, second=second, aspect=aspect)
         body: dict[str, Any] = {
@@ -82,6 +86,17 @@ class LlmJudge:
             "temperature": 0,
             "max_tokens": MAX_TOKENS,
         }
+        try:
+            said = READ.get(await self._answer(body))
+        except (Rejected, Malformed) as error:
+            if not of_one(error):
+                raise
+            said = None
+        self.asked += 1
+        self.unreadable += said is None
+        return said
+
+    async def _answer(self, body: dict[str, Any]) -> str:
         opened = await self._endpoint.post("/chat/completions", dumps(body))
         try:
             told = loads(await opened.read())["choices"][0]["message"]["content"]
@@ -89,9 +104,4 @@ class LlmJudge:
             raise Malformed(f"{self._endpoint.name} did not answer as a chat model does") from None
         finally:
             opened.close()
-        self.asked += 1
-        number = told.strip().strip(".*\"'") if isinstance(told, str) else ""
-        if number not in ("0", "1", "2"):
-            self.unreadable += 1
-            return 0
-        return {"0": 0, "1": -1, "2": 1}[number]
+        return told.strip().strip(".*\"'") if isinstance(told, str) else ""
