@@ -1,19 +1,33 @@
 """One generation: a prompt to the engine, its text as it comes, and what that cost. Knows one OpenAI-compatible URL."""
 
+import asyncio
+import random
 import re
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
 from corrector.templates import Prompt
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint, Opened, json_batches
-from wire.errors import Dropped, Malformed, Rejected, TimedOut
+from wire.errors import Dropped, Malformed, Rejected, Reported, TimedOut, WireError
 
 Json = dict[str, Any]
 
-_TOO_LONG = re.compile(rb"context|exceed|maximum.{0,20}(?:length|tokens)|too (?:long|large)", re.IGNORECASE)
+# How OpenAI, llama.cpp, vLLM, SGLang, TGI and LiteLLM say that a prompt is too long; no more of a message is read than
+# they need for it, since some repeat what they were sent.
+_TOO_LONG = re.compile(
+    r"context[ _]?(?:length|size|window)|maximum (?:context|model length|input length|number of tokens)"
+    r"|longer than the (?:model|maximum)|too[ _](?:long|large)|max_new_tokens\W{0,2} must be <="
+    r"|must have less than \d+ tokens",
+    re.IGNORECASE,
+)
+_READ_CHARS = 400
+# llama.cpp gives up every answer in flight when all of them together want more memory than there is for their tokens.
+_FULL = re.compile(r"context size has been exceeded", re.IGNORECASE)
+SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.25, 4.0
 
 
 @dataclass(slots=True)
@@ -34,6 +48,10 @@ class ContextTooLong(Exception):
     """The engine has no room for the prompt; nothing was generated."""
 
 
+class _Full(Exception):
+    """The engine has no room for the prompt beside the others; nothing was generated."""
+
+
 async def generate(
     endpoint: Endpoint,
     asked: tuple[str, Json],
@@ -43,15 +61,35 @@ async def generate(
 ) -> AsyncGenerator[str, None]:
     """The engine's text as it comes, for a `request`. `timeout_s` counts from `usage.started`.
 
-    Raises `WireError`; `ContextTooLong` before any text.
+    Raises `WireError`; `ContextTooLong` before any text. What the others leave no room for is asked again later.
     """
-    left_s = timeout_s - (time.monotonic() - usage.started)
+    deadline = usage.started + timeout_s
+    wait_s = SHORTEST_WAIT_S
+    while True:
+        try:
+            async with aclosing(_generate(endpoint, asked, deadline, usage, headers)) as pieces:
+                async for piece in pieces:
+                    yield piece
+            return
+        except _Full:
+            pause_s = wait_s * (0.5 + random.random())  # noqa: S311 - they were given up together, and shall not meet again
+            if time.monotonic() + pause_s >= deadline:
+                raise TimedOut(f"{endpoint.name} had no room beside others in time") from None
+        await asyncio.sleep(pause_s)
+        wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+
+
+async def _generate(
+    endpoint: Endpoint, asked: tuple[str, Json], deadline: float, usage: Usage, headers: Mapping[str, str] | None
+) -> AsyncGenerator[str, None]:
+    left_s = deadline - time.monotonic()
     if left_s <= 0:
         raise TimedOut(f"{endpoint.name} has no time left")
     path, body = asked
     usage.finish_reason = None
     usage.before = (usage.prompt_tokens, usage.completion_tokens)
     opened: Opened | None = None
+    written = False
     try:
         opened = await endpoint.post(path, dumps(body), headers, total_s=left_s)
         if usage.queue_s is None:
@@ -60,16 +98,38 @@ async def generate(
             if text := "".join([_take(event, usage, endpoint.name) for event in events]):
                 if usage.first_token_s is None:
                     usage.first_token_s = time.monotonic() - usage.started
+                written = True
                 yield text
-    except Rejected as error:
-        if error.status in (400, 413, 422) and _TOO_LONG.search(error.body[:2000]):
-            raise ContextTooLong from None
-        raise
+    except (Rejected, Reported) as error:
+        meant = error if written else _meant(error)
+        raise meant from None
     finally:
         if opened is not None:
             opened.close()
     if usage.finish_reason is None:
         raise Dropped(f"{endpoint.name} ended its answer without a finish_reason")
+
+
+def _meant(error: Rejected | Reported) -> WireError | ContextTooLong | _Full:
+    """What an error that came before any text says of the prompt's length, if it is about that."""
+    status = error.status if isinstance(error, Rejected) else None  # None: it came as an answer
+    said = _said(error)
+    if status in (None, 500, 503) and _FULL.search(said):
+        return _Full()
+    if status == 413 or (status in (None, 400, 422) and _TOO_LONG.search(said)):
+        return ContextTooLong()
+    return error
+
+
+def _said(error: Rejected | Reported) -> str:
+    """An error's message, code and type: OpenAI's object, old vLLM's without a name, or TGI's string."""
+    try:
+        told: Any = error.body if isinstance(error, Reported) else loads(error.body)
+    except ValueError:
+        return ""
+    told = told.get("error", told) if isinstance(told, dict) else None
+    parts = [told.get(name) for name in ("code", "type", "message")] if isinstance(told, dict) else [told]
+    return " ".join(part[:_READ_CHARS] for part in parts if isinstance(part, str))
 
 
 def request(model: str, prompt: Prompt, max_tokens: int, salt: str = "") -> tuple[str, Json]:
@@ -104,7 +164,7 @@ async def _unstreamed(opened: Opened) -> AsyncIterator[list[dict[str, object]]]:
 def _take(event: dict[str, object], usage: Usage, name: str) -> str:
     """The text of one event of either API; its usage and finish_reason go to `usage`."""
     if event.get("error"):
-        raise Dropped(f"{name} reported an error in its stream")
+        raise Reported(f"{name} reported an error in its stream", event)
     spent = event.get("usage")
     if isinstance(spent, dict):
         # Some servers tell so with every event, and what they tell is the sum so far.

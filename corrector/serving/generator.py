@@ -11,6 +11,9 @@ from corrector.serving.lookup import Lookup
 from corrector.serving.row import Piece, Row, Sampling
 from corrector.serving.text import Text
 
+GREEDY_BELOW = 1e-5  # logits that are divided by less leave what a float holds
+SEEDS = 2**64  # so many there are
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -72,13 +75,18 @@ class Generator:
             ends=self._ends,
             text=Text(self._text_of, prompt, asked.stops),
             tell=tell,
-            sampling=Sampling(
-                1.0 if asked.temperature is None else asked.temperature,
-                1.0 if asked.top_p is None else asked.top_p,
-                asked.seed,
-            ),
+            sampling=_sampling(asked),
             lookup=Lookup(self._limits.lookup) if self._limits.lookup else None,
         )
 
     def _text_of(self, ids: list[int]) -> str:
         return self._decoding.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore[no-any-return]
+
+
+def _sampling(asked: Asked) -> Sampling:
+    temperature = 1.0 if asked.temperature is None else asked.temperature
+    return Sampling(
+        temperature if temperature >= GREEDY_BELOW else 0.0,
+        1.0 if asked.top_p is None else asked.top_p,
+        None if asked.seed is None else asked.seed % SEEDS,
+    )

@@ -14,7 +14,7 @@ from aiohttp import web
 from corrector.serving import asked
 from corrector.serving.asked import Asked, Chat, Completion, Refused
 from corrector.serving.generator import Generator
-from corrector.serving.row import Piece, Row
+from corrector.serving.row import OUT_OF_MEMORY, Piece, Row
 from wire import sse
 from wire.codec import dumps, loads
 
@@ -102,7 +102,7 @@ async def _whole(shape: Shape, row: Row, pieces: asyncio.Queue[Piece]) -> web.Re
     text = []
     async for piece in _until_the_last(pieces):
         if piece.failure:
-            return _body(_failed(piece.failure), 503)
+            return _body(_failed(piece), 503 if piece.code == OUT_OF_MEMORY else 500)
         text.append(piece.text)
     return _body(shape.whole("".join(text), row.finish, _usage(row)))
 
@@ -116,7 +116,7 @@ async def _streamed(
         await response.write(sse.encode(shape.opening()))
     async for piece in _until_the_last(pieces):
         if piece.failure:
-            await response.write(sse.encode(_failed(piece.failure)))
+            await response.write(sse.encode(_failed(piece)))
             return response
         await response.write(sse.encode(shape.chunk(piece.text, piece.finish)))
     if with_usage:
@@ -141,8 +141,8 @@ def _usage(row: Row) -> dict[str, int]:
     }
 
 
-def _failed(why: str) -> dict[str, Any]:
-    return {"error": {"message": why, "type": "server_error", "param": None, "code": "out_of_memory"}}
+def _failed(piece: Piece) -> dict[str, Any]:
+    return {"error": {"message": piece.failure, "type": "server_error", "param": None, "code": piece.code}}
 
 
 async def _json(request: web.Request) -> Any:

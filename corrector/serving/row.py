@@ -8,6 +8,7 @@ from corrector.serving.lookup import Lookup
 from corrector.serving.text import Text
 
 Finish = Literal["stop", "length"]
+OUT_OF_MEMORY = "out_of_memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +18,7 @@ class Piece:
     text: str
     finish: Finish | None = None
     failure: str | None = None
+    code: str | None = None  # of the failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,6 @@ class Row:
         if text or self.finish:
             self.tell(Piece(text, self.finish))
 
-    def fail(self, why: str) -> None:
+    def fail(self, why: str, code: str | None = None) -> None:
         self.cancelled = True
-        self.tell(Piece("", failure=why))
+        self.tell(Piece("", failure=why, code=code))

@@ -111,7 +111,7 @@ class Together:
             if not part.reaches_end:
                 continue
             if part.row.sampling.temperature > 0:
-                part.row.take([choose(logits[here][0], part.row)])
+                _draw(logits[here][0], part.row)
                 continue
             right = _agreed(part.proposed, best[here])
             part.kept.known += right
@@ -198,6 +198,16 @@ class Together:
                 if not torch.allclose(ours, theirs[which], atol=0.1 * float(theirs[which].std()), rtol=0.05):
                     raise NotImplementedError("it says otherwise of a row that is not alone")
         self._parts = []
+
+
+def _draw(logits: torch.Tensor, row: Row) -> None:
+    """The row's next token. One that cannot be drawn is this row's failure, and not that of all who share the step."""
+    try:
+        token = choose(logits, row)
+    except (RuntimeError, ValueError) as error:
+        row.fail(f"no token can be drawn: {error}")
+    else:
+        row.take([token])
 
 
 def _agreed(proposed: Sequence[int], best: Sequence[int]) -> int:

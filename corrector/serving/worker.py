@@ -14,7 +14,7 @@ from typing import Protocol
 
 import torch
 
-from corrector.serving.row import Row
+from corrector.serving.row import OUT_OF_MEMORY, Row
 
 
 class Decoder(Protocol):
@@ -60,6 +60,6 @@ class Worker:
             except torch.OutOfMemoryError:
                 last = going.pop()
                 last.state = None
-                last.fail("there is not enough memory for this answer beside the others")
+                last.fail("there is not enough memory for this answer beside the others", OUT_OF_MEMORY)
                 torch.cuda.empty_cache()
         return None

@@ -203,6 +203,13 @@ async def test_a_prompt_that_does_not_fit_is_refused_in_words(engine: Running) -
             pass
 
 
+async def test_each_answer_has_the_context_that_is_promised(kind: str) -> None:
+    """With all places taken, too: by prompts that leave little of it, and answers that take nearly the rest."""
+    async with started(options(kind, context=256)) as small:
+        answers = await asyncio.gather(*(small.ask(f"{n}. {COUNTING * 2}", 100) for n in range(SLOTS)))
+    assert [(answer.finish_reason, answer.tokens) for answer in answers] == [("length", 100)] * SLOTS
+
+
 async def test_who_goes_away_frees_the_engine(engine: Running) -> None:
     """All places taken by long answers whose clients leave: who comes then does not wait for their ends."""
     alone = await engine.ask(COUNTING, 16)

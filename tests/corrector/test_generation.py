@@ -6,12 +6,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from corrector.generation import Usage, generate, request
+from corrector import generation
+from corrector.generation import ContextTooLong, Usage, generate, request
 from tests.conftest import Handler, Service, streaming
 from wire import sse
 from wire.codec import dumps
 from wire.endpoint import Endpoint
-from wire.errors import Malformed
+from wire.errors import Malformed, Rejected, Reported, TimedOut
 
 Start = Callable[[Handler], Awaitable[Service]]
 
@@ -65,3 +66,114 @@ async def test_sums_that_come_with_every_event_are_not_added_up(service: Start) 
     finally:
         await endpoint.aclose()
     assert (spent.prompt_tokens, spent.completion_tokens) == (18, 6)
+
+
+HELLO = sse.encode({"choices": [{"text": "hello", "finish_reason": "stop"}]})
+FULL = {"error": {"code": 500, "message": "Context size has been exceeded.", "type": "server_error"}}
+TGI = {
+    "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 and 20",
+    "error_type": "validation",
+}
+
+
+async def told(upstream: Service, timeout_s: float = 5.0) -> list[str]:
+    endpoint = Endpoint("c", [upstream.url])
+    try:
+        return [piece async for piece in generate(endpoint, request("m", "x", 10), timeout_s, Usage())]
+    finally:
+        await endpoint.aclose()
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, {"error": {"message": "This model's maximum context length is 4096 tokens.", "code": None}}),
+        (400, {"error": {"message": "Please reduce your prompt", "code": "context_length_exceeded"}}),
+        (400, {"error": {"code": 400, "message": "no", "type": "exceed_context_size_error", "n_ctx": 4096}}),
+        (
+            400,
+            {"object": "error", "message": "The prompt is longer than the maximum model length of 4096", "code": 400},
+        ),
+        (400, {"error": {"message": "The input (5000 tokens) is longer than the model's context length (4096)"}}),
+        (400, {"error": {"message": "litellm.ContextWindowExceededError: no", "type": None, "code": "400"}}),
+        (400, {"error": {"message": "prompt is too long: 5000 tokens > 4096 maximum"}}),
+        (422, TGI),
+        (422, {"error": "Input validation error: `inputs` must have less than 1024 tokens. Given: 1500"}),
+        (413, "<html><title>413 Request Entity Too Large</title></html>"),
+        (200, TGI),
+    ],
+)
+async def test_who_says_that_a_prompt_is_too_long_is_understood(service: Start, status: int, body: Any) -> None:
+    """In the words of OpenAI, llama.cpp, vLLM, SGLang, LiteLLM, Anthropic, TGI, nginx, and TGI in a stream."""
+
+    async def refusing(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        if status == 200:
+            return await streaming(request, [sse.encode(body)])
+        return web.Response(body=body if isinstance(body, str) else dumps(body), status=status)
+
+    with pytest.raises(ContextTooLong):
+        await told(await service(refusing))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Unsupported parameter: stream_options is not supported in this context"}},
+        {"error": {"message": "You exceeded your current quota", "code": "insufficient_quota"}},
+        {"error": {"message": f"Invalid: {'x' * 400} an input of another context length"}},
+        {"detail": [{"msg": "Field required", "input": {"prompt": "provided with a context length, too long"}}]},
+        {"error": {"message": "no", "param": "context length"}},
+        ["context length"],
+        "context length",
+        "not JSON: context length",
+    ],
+)
+@pytest.mark.parametrize("status", [400, 422])
+async def test_what_is_refused_for_another_reason_is_not_taken_for_too_long(
+    service: Start, body: Any, status: int
+) -> None:
+    async def refusing(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        return web.Response(body=body if str(body).startswith("not JSON") else dumps(body), status=status)
+
+    with pytest.raises(Rejected):
+        await told(await service(refusing))
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_where_others_leave_no_room_it_is_asked_again(
+    service: Start, streamed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(generation, "SHORTEST_WAIT_S", 0.01)
+
+    async def full_at_first(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        if len(upstream.requests) > 2:
+            return await streaming(request, [HELLO, sse.DONE])
+        if streamed:
+            return await streaming(request, [sse.encode({"choices": [{"text": ""}]}), sse.encode(FULL)])
+        return web.json_response(FULL, status=500)
+
+    upstream = await service(full_at_first)
+    assert await told(upstream) == ["hello"]
+    assert len(upstream.requests) == 3
+
+
+async def test_for_room_it_waits_no_longer_than_it_may(service: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generation, "SHORTEST_WAIT_S", 0.01)
+
+    async def full(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [sse.encode(FULL)])
+
+    upstream = await service(full)
+    with pytest.raises(TimedOut):
+        await told(upstream, 0.5)
+    assert len(upstream.requests) > 1
+
+
+async def test_what_was_given_up_with_text_sent_is_not_begun_anew(service: Start) -> None:
+    async def giving_up(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [sse.encode({"choices": [{"text": "hel"}]}), sse.encode(FULL)], 0.1)
+
+    upstream = await service(giving_up)
+    with pytest.raises(Reported):
+        await told(upstream)
+    assert len(upstream.requests) == 1

@@ -96,6 +96,14 @@ async def test_what_cannot_be_done_is_a_400_in_openais_words(engine: Endpoint) -
     assert rejected.value.status == 404
 
 
+@pytest.mark.parametrize(
+    "wish", [{"seed": 2**64}, {"seed": -(10**30)}, {"temperature": 1e-40}, {"top_p": 1e-50}], ids=str
+)
+async def test_no_wish_ends_the_engine(engine: Endpoint, wish: dict[str, Any]) -> None:
+    answer = await ask(engine, "/completions", prompt="Edit: ", max_tokens=3, **wish)
+    assert answer["usage"]["completion_tokens"] == 3
+
+
 async def test_a_prompt_without_room_is_known_as_such(engine: Endpoint) -> None:
     with pytest.raises(ContextTooLong):
         async for _ in generate(engine, request("m", "x" * 8192, 10), 60, Usage()):
@@ -136,7 +144,7 @@ def test_without_torch_it_says_what_to_install() -> None:
         "Options(kind='transformers', model='org/name')"
     )
     ran = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert "this engine needs torch: pip install 'metaaligner-gateway[transformers]'" in ran.stderr
+    assert "this engine needs torch: .venv/bin/pip install -c constraints.txt -e '.[transformers]'" in ran.stderr
 
 
 def test_the_gateway_imports_no_torch_for_it() -> None:

@@ -22,6 +22,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
         (Completion, {"top_k": 40}),
         (Completion, {"max_tokens": 0}),
         (Completion, {"temperature": -1}),
+        (Completion, {"temperature": float("inf")}),
         (Completion, {"prompt": ["one", "two"]}),
         (Completion, {"prompt": None}),
         (Chat, {"messages": []}),

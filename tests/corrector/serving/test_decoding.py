@@ -168,7 +168,8 @@ def test_a_seed_tells_what_is_drawn(llama: Any) -> None:
 
     assert draw(1) == draw(1)
     assert len({tuple(draw(seed)) for seed in range(4)}) > 1
-    assert draw(1, top_p=1e-6) == draw(2, top_p=1e-6) == run(decoder, [row(PROMPTS[0])])[0]
+    likeliest = run(decoder, [row(PROMPTS[0])])[0]
+    assert draw(1, top_p=1e-6) == draw(2, top_p=1e-6) == draw(3, top_p=1e-50) == likeliest
 
 
 # PEFT asks transformers by a name of old.
@@ -215,6 +216,13 @@ def ends(worker: Worker, rows: Sequence[Row]) -> list[Piece]:
 def test_a_row_too_many_for_the_memory_is_given_up() -> None:
     over = ends(Worker(Small(2), parallel=8), [row([1], 500) for _ in range(3)])
     assert sorted(piece.finish or "failed" for piece in over) == ["failed", "length", "length"]
+
+
+def test_a_row_whose_token_cannot_be_drawn_fails_alone(llama: Any) -> None:
+    undrawable = row(PROMPTS[0], sampling=Sampling(temperature=1e-40))
+    failed, beside = ends(Worker(Together(llama), parallel=8), [undrawable, row(PROMPTS[1])])
+    assert (failed.failure or "").startswith("no token can be drawn")
+    assert beside.finish == "length"
 
 
 def test_of_rows_one_by_one_the_one_that_has_no_room_fails_alone(checkpoint: Path) -> None:

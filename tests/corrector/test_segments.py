@@ -1,0 +1,55 @@
+"""How many tokens a text is taken for, beside what the embedded model's own tokenizer makes of it."""
+
+from typing import Any
+
+import gguf
+import pytest
+
+from corrector import segments
+from corrector.corrector import ROOM_TO_GROW, CorrectorOptions
+from corrector.engines.llamacpp import model_path
+
+LANGUAGES = {
+    "English": "Plants use the light of the sun to turn water and air into sugar. That is why life on earth needs it.",
+    "German": "Pflanzen können das Licht der Sonne nutzen, um größere Mengen Wasser und Luft in Zucker zu verwandeln.",
+    "French": "Les végétaux utilisent la lumière pour créer du sucre à partir de l'eau et de l'air, là où ça pousse.",
+    "Polish": "Rośliny wykorzystują światło słońca, żeby zmieniać wodę i powietrze w cukier, więc są tak ważne.",
+    "Czech": "Rostliny využívají sluneční světlo, aby měnily vodu a vzduch v cukr, a proto jsou tak důležité.",
+    "Turkish": "Bitkiler güneş ışığını kullanarak suyu ve havayı şekere dönüştürür; bu yüzden çok önemlidir.",
+    "Vietnamese": "Thực vật sử dụng ánh sáng mặt trời để biến nước và không khí thành đường, nên rất quan trọng.",
+    "Russian": "Растения используют солнечный свет, чтобы превращать воду и воздух в сахар. Поэтому они так важны.",
+    "Greek": "Τα φυτά χρησιμοποιούν το φως του ήλιου για να μετατρέπουν το νερό και τον αέρα σε ζάχαρη.",
+    "Hebrew": "צמחים משתמשים באור השמש כדי להפוך מים ואוויר לסוכר, ולכן הם כל כך חשובים לחיים.",
+    "Arabic": "تستخدم النباتات ضوء الشمس لتحويل الماء والهواء إلى سكر، ولهذا هي مهمة جدا للحياة.",
+    "Hindi": "पौधे सूर्य के प्रकाश का उपयोग करके पानी और हवा को चीनी में बदलते हैं, इसलिए वे महत्वपूर्ण हैं।",
+    "Thai": "พืชใช้แสงอาทิตย์เปลี่ยนน้ำและอากาศเป็นน้ำตาล จึงสำคัญมากต่อสิ่งมีชีวิตบนโลก",
+    "Chinese": "植物利用阳光把水和空气变成糖，所以它们对地球上的生命非常重要。没有植物，动物也不能生存。",
+    "Japanese": "植物は太陽の光を使って水と空気を砂糖に変えます。だから地球の生命にとってとても大切です。",
+    "Korean": "식물은 햇빛을 이용하여 물과 공기를 설탕으로 바꾼다. 그래서 지구의 생명에게 매우 중요하다.",
+    "emoji": "😀🎉🚀🌍🔥💡🤖🙏",
+}
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    reader = gguf.GGUFReader(model_path("smollm2-135m-instruct"))
+    tokens, merges = (reader.fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    pairs = [tuple(merge.split(" ")) for merge in merges]
+    made = Tokenizer(models.BPE({token: at for at, token in enumerate(tokens)}, pairs))
+    digits, words = pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.pre_tokenizer = pre_tokenizers.Sequence([digits, words])
+    return made
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_longest_part_has_room_to_be_copied(embedded: Any, language: str) -> None:
+    """In any language: a part that takes more tokens than its correction may have could never be corrected."""
+    most = CorrectorOptions().max_new_tokens
+    part = segments.split(f"{LANGUAGES[language]} " * 60, int(most / ROOM_TO_GROW))[0]
+    assert most / 3 < len(embedded.encode(part).ids) <= most
+
+
+def test_half_a_surrogate_pair_counts_too() -> None:
+    assert segments.tokens("a\ud83d") == 2
