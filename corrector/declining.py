@@ -20,7 +20,15 @@ _WORDS = (
     r"üzgünüm|yardımcı olamam",  # Turkish
     r"не могу|не можу|извините|вибачте",  # Russian, Ukrainian
     r"xin lỗi|không thể",  # Vietnamese
-    r"maaf|tidak (?:bisa|dapat)",  # Indonesian
+    r"maaf|tidak (?:bisa|dapat)",  # Indonesian, Malay
+    r"kan (?:inte|ikke)|tyvärr|ledsen|beklager|desværre|dessverre",  # Swedish, Danish, Norwegian
+    r"en voi|valitettavasti|pahoittelen",  # Finnish
+    r"nemohu|nemůžu|nemôžem|bohužel|bohužiaľ|omlouvám",  # Czech, Slovak
+    r"nem tudok|sajnálom|sajnos",  # Hungarian
+    r"nu pot|îmi pare rău",  # Romanian
+    r"ho sento|no puc",  # Catalan
+    r"ne mogu|žao mi je|не мога|съжалявам",  # Croatian, Serbian, Bulgarian
+    r"δεν μπορώ|λυπάμαι|συγγνώμη",  # Greek
 )
 _SCRIPTS = (  # without spaces, or with marks that are no letters: no word has a border there
     "抱歉|对不起|對不起|无法|無法|不能",
@@ -28,6 +36,10 @@ _SCRIPTS = (  # without spaces, or with marks that are no letters: no word has a
     "죄송|수 없|미안",
     "آسف|لا أستطيع|لا يمكنني",
     "क्षमा|माफ़|नहीं कर",
+    "দুঃখিত|পারছি না|পারব না",
+    "ขอโทษ|ขออภัย|ไม่สามารถ",
+    "מצטער|סליחה|לא יכול",
+    "متأسف|متاسف|نمی.?توان",
 )
 _DECLINES = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b|{'|'.join(_SCRIPTS)}", re.IGNORECASE)
 
