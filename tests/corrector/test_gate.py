@@ -109,22 +109,46 @@ def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
     assert not gate.refuses(DRAFT, " ".join(f"{refusal} {number}" for number in range(5))), "another answer"
 
 
-@pytest.mark.parametrize(
-    "text",
-    """I can’t help with that. | I understand that you are angry, and that it hurts. I'm not able to help with it, though.
-    Dabei kann ich leider nicht helfen. | Je ne peux pas vous aider. | Lo siento, no puedo ayudarte con eso.
-    Desculpe, não posso ajudar com isso. | Mi dispiace, non posso aiutarti. | Daar kan ik je niet mee helpen.
-    Przykro mi, nie mogę w tym pomóc. | Üzgünüm, bu konuda yardımcı olamam. | Я не могу с этим помочь.
-    Вибачте, але я не можу допомогти. | Tôi không thể giúp bạn việc này. | Maaf, saya tidak bisa membantu.
-    Jag kan inte hjälpa dig med det. | Det kan jeg desværre ikke hjælpe med. | En voi auttaa siinä.
-    S tím bohužel nemohu pomoci. | Sajnálom, ebben nem tudok segíteni. | Îmi pare rău, nu pot să ajut.
-    Ho sento, no puc ajudar-te. | Žao mi je, ne mogu pomoći. | Съжалявам, не мога да помогна. | Δεν μπορώ να βοηθήσω.
-    抱歉，我无法帮助您。 | 申し訳ありませんが、お手伝いできません。 | 죄송하지만 도와드릴 수 없습니다. | لا أستطيع المساعدة في ذلك.
-    क्षमा करें, मैं मदद नहीं कर सकता। | দুঃখিত, আমি সাহায্য করতে পারছি না। | ขออภัย ฉันไม่สามารถช่วยได้ | מצטער, אני לא יכול לעזור. | متأسفم، نمی‌توانم کمک کنم.
-    """.replace("\n", "|").split("|"),  # noqa: RUF001
-)
+DECLINING = """
+I can’t help with that.
+I understand that you are angry, and that it hurts. I'm not able to help with it, though.
+Dabei kann ich leider nicht helfen.
+Je ne peux pas vous aider.
+Lo siento, no puedo ayudarte con eso.
+Desculpe, não posso ajudar com isso.
+Mi dispiace, non posso aiutarti.
+Daar kan ik je niet mee helpen.
+Przykro mi, nie mogę w tym pomóc.
+Üzgünüm, bu konuda yardımcı olamam.
+Я не могу с этим помочь.
+Вибачте, але я не можу допомогти.
+Tôi không thể giúp bạn việc này.
+Maaf, saya tidak bisa membantu.
+Jag kan inte hjälpa dig med det.
+Det kan jeg desværre ikke hjælpe med.
+En voi auttaa siinä.
+S tím bohužel nemohu pomoci.
+Sajnálom, ebben nem tudok segíteni.
+Îmi pare rău, nu pot să ajut.
+Ho sento, no puc ajudar-te.
+Žao mi je, ne mogu pomoći.
+Съжалявам, не мога да помогна.
+Δεν μπορώ να βοηθήσω.
+抱歉，我无法帮助您。
+申し訳ありませんが、お手伝いできません。
+죄송하지만 도와드릴 수 없습니다.
+لا أستطيع المساعدة في ذلك.
+क्षमा करें, मैं मदद नहीं कर सकता।
+দুঃখিত, আমি সাহায্য করতে পারছি না।
+ขออภัย ฉันไม่สามารถช่วยได้
+מצטער, אני לא יכול לעזור.
+متأسفم، نمی‌توانم کمک کنم.
+"""
+
+
+@pytest.mark.parametrize("text", DECLINING.strip().splitlines())
 def test_what_declines_says_so(text: str) -> None:
-    assert not text.strip() or declining.declines(text)
+    assert declining.declines(text)
 
 
 @pytest.mark.parametrize(
