@@ -134,13 +134,12 @@ def main() -> None:
     params.hostnames = [str(socket)]
     params.port = 0
     socket.unlink(missing_ok=True)
-    server = xllamacpp.Server(params)
+    _server = xllamacpp.Server(params)  # serves while this name holds it
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's: it drains first
     # The gateway holds the other end of stdin: when it dies, however it dies, so do we.
     sys.stdin.buffer.read()
-    del server
-    os._exit(0)
+    os._exit(0)  # taken down in order, llama.cpp sometimes waits for itself, and then for ever
 
 
 if __name__ == "__main__":
