@@ -142,7 +142,7 @@ session: dev
 # docs/results.md: what the shipped corrector is worth. An hour or two on two cores; stopped and started again, it goes on.
 results: dev
 	mkdir -p build/results
-	$(BIN)/metaaligner train judge reward --fit $(DATA)/pairs/train.jsonl.gz --held-out $(DATA)/pairs/eval.jsonl.gz --held-out $(DATA)/judge_eval/hhh_alignment.jsonl.gz --save build/results/reward.npz --on $(DATA)/pairs/eval.jsonl.gz --on $(DATA)/judge_eval/hhh_alignment.jsonl.gz
+	$(BIN)/metaaligner train judge reward --fit $(DATA)/pairs/train.jsonl.gz --held-out $(DATA)/pairs/eval.jsonl.gz --held-out $(DATA)/policy_answers/eval.jsonl.gz --held-out $(DATA)/judge_eval/hhh_alignment.jsonl.gz --save build/results/reward.npz --on $(DATA)/pairs/eval.jsonl.gz --on $(DATA)/judge_eval/hhh_alignment.jsonl.gz
 	ADAPTER=smollm2-135m-editor train/runs/results.sh $(DATA) build/results
 
 # Writes constraints.txt anew from what is installed: names and versions, no addresses.

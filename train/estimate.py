@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from corrector.templates import Prompt, load
 from train.rows import Row
 
-CHARS_A_TOKEN = 3.6  # of English, with the vocabularies of Llama and SmolLM2
+CHARS_A_TOKEN = 4.0  # of English: 4.3 with SmolLM2's vocabulary, as logs of runs have it; less with Llama's smaller one
 UTILISATION = 0.35  # of a device's peak, as well-kept training runs reach it
+HEAD_TOKENS, HEAD_WORDS = 4096, 32_768  # of the logits TRL's fused head holds no more at once, in half precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,26 +36,38 @@ SIZES = (
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Of all stages together. `tokens` are those of one epoch."""
+    """Of all stages together. `tokens` are those of one epoch, `trained` those of all steps."""
 
     rows: int
+    left_out: int
     tokens: int
     steps: int
+    trained: float
 
 
-def work(rows: Sequence[Row], templates: Sequence[str], batch: int, epochs: float, max_steps: int = -1) -> Work:
-    """`batch` is that of one step, over all devices. Rows in turns over the templates, as they are trained on.
+def work(
+    rows: Sequence[Row], templates: Sequence[str], batch: int, epochs: float, max_steps: int = -1, *,
+    longest: int = 640, packing: bool = False,
+) -> Work:  # fmt: skip
+    """As `sft` counts: a stage's rows in turns over the templates, and without those of more than `longest` tokens.
 
-    `max_steps`: of each stage, where it is more than none.
+    `batch` is that of one step, over all devices; with `packing`, of sequences that are `longest` each. `max_steps`: of
+    each stage, where it is more than none, however many epochs that takes.
     """
-    characters = 0
-    for number, row in enumerate(rows):
-        prompt = load(templates[number % len(templates)]).render(row.context, row.draft, row.objectives)
-        characters += len(_text(prompt)) + len(row.target)
-    kinds = {row.kind for row in rows}
-    stages = [math.ceil(sum(row.kind == kind for row in rows) * epochs / batch) for kind in kinds]
-    steps = sum(min(stage, max_steps) if max_steps > 0 else stage for stage in stages)
-    return Work(len(rows), round(characters / CHARS_A_TOKEN), steps)
+    left_out = steps = 0
+    tokens = trained = 0.0
+    for kind in dict.fromkeys(row.kind for row in rows):
+        some = enumerate(row for row in rows if row.kind == kind)
+        lengths = [_tokens(row, templates[number % len(templates)]) for number, row in some]
+        kept = [length for length in lengths if length <= longest]
+        left_out += len(lengths) - len(kept)
+        epoch = math.ceil((sum(kept) / longest if packing else len(kept)) / batch)
+        of_stage = max_steps if max_steps > 0 else math.ceil(epoch * epochs)
+        if kept:
+            tokens += sum(kept)
+            steps += of_stage
+            trained += sum(kept) * of_stage / epoch
+    return Work(len(rows) - left_out, left_out, round(tokens), steps, trained)
 
 
 def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int, checkpointing: bool = True) -> float:
@@ -62,14 +75,15 @@ def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int,
 
     Full: 16 bytes a parameter (weight, gradient and Adam's two moments, in fp32). LoRA: the 4 bytes of the weight.
     Activations: with checkpoints, one hidden state a layer and token, and one layer's inside (34 bytes a token and
-    hidden unit in half precision, Korthikanti et al. 2022), else the insides of all; and the logits, with their
-    gradient, in fp32.
+    hidden unit in half precision, Korthikanti et al. 2022), else the insides of all. Of the logits a tile, which TRL
+    turns into its gradient in place, and makes anew for that; and, where it is trained, the head's gradient, in fp32
+    and whole.
     """
     weights = size.parameters * (16 if full else 4) / devices
     tokens = batch * longest
     activations = tokens * size.hidden * (2 * size.layers + 34 * (1 if checkpointing else size.layers))
-    logits = tokens * size.vocabulary * 4 * 2
-    return (weights + activations + logits) / 1e9
+    head = min(tokens, HEAD_TOKENS) * HEAD_WORDS * 2 + (size.vocabulary * size.hidden * 4 if full else 0)
+    return (weights + activations + head) / 1e9
 
 
 def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float, checkpointing: bool = True) -> float:
@@ -80,24 +94,28 @@ def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float,
 
 
 def markdown(
-    done: Work, *, full: bool, epochs: float, batch: int, accumulate: int, longest: int, devices: int, tflops: float,
+    done: Work, *, full: bool, epochs: float, batch: int, longest: int, devices: int, tflops: float,
     checkpointing: bool = True,
 ) -> str:  # fmt: skip
-    """`batch` is that of one device and one pass; a step has `accumulate` of them."""
-    # What --max-steps ends early trains on so much less.
-    tokens = min(done.tokens * epochs, done.steps * batch * accumulate * devices * done.tokens / max(1, done.rows))
+    """`batch` is that of one device and one pass."""
     lines = [
-        f"{done.rows} rows, about {done.tokens:,} tokens an epoch, {epochs:g} epochs, {done.steps} steps, "
+        f"{done.rows} rows, and {done.left_out} left out as longer than {longest} tokens, "
+        f"about {done.tokens:,} tokens an epoch, {epochs:g} epochs, {done.steps} steps, "
         f"{'every weight' if full else 'LoRA'}, on {devices} devices of {tflops:g} TFLOPS",
         "",
         "| model | GB a device | hours | device hours |",
         "| --- | --- | --- | --- |",
     ]
     for size in SIZES:
-        wall = hours(size, tokens, full=full, devices=devices, tflops=tflops, checkpointing=checkpointing)
+        wall = hours(size, done.trained, full=full, devices=devices, tflops=tflops, checkpointing=checkpointing)
         gb = memory_gb(size, full=full, batch=batch, longest=longest, devices=devices, checkpointing=checkpointing)
         lines.append(f"| {size.name} | {gb:.1f} | {wall:.2f} | {wall * devices:.1f} |")
     return "\n".join(lines) + "\n"
+
+
+def _tokens(row: Row, template: str) -> float:
+    prompt = load(template).render(row.context, row.draft, row.objectives, equal=row.kind == "equal")
+    return (len(_text(prompt)) + len(row.target)) / CHARS_A_TOKEN
 
 
 def _text(prompt: Prompt) -> str:

@@ -5,9 +5,10 @@ mirror for those in which the first wins, an *equal* row for those that tie, and
 the warm-up. Beyond the paper: wordings are drawn from `wordings.yaml` and now and then one of several
 objectives is left out; good answers are damaged along one objective by rule (`damage.py`, `manner.py`),
 with the target unchanged where another objective is named, or something is asked of one alone
-(`terms.py`), or they are to be said in fewer or plainer words (`simpler.py`), or they break off within
-a sentence; a policy's own loops are taken out; answers that go along with a harmful request become a
-refusal, needless refusals an answer, and what is fine stays (`harm.py`).
+(`terms.py`), or they are to be said in fewer or plainer words (`simpler.py`, and by hand in
+`rewrites.jsonl`), or they break off within a sentence; a policy's own loops are taken out; answers that
+go along with a harmful request become a refusal, needless refusals an answer, and what is fine stays
+(`harm.py`).
 Everything is decided by the seed.
 """
 
@@ -29,9 +30,14 @@ MENDED, LEFT = 0.6, 0.15  # of damaged answers: mended, left as another objectiv
 TWICE = 0.55  # of those in another manner: both, mended where the objective is named and left where another one is
 SHORTENED = 0.65  # of made rows: of a few sentences of an answer
 ASKED, MET = 0.25, 0.2  # of made rows: toward something of this answer alone (terms.py); of them, met already
+NAMED = 0.5  # of made rows that are mended: how many name the damage's own objective, before any that it harms is drawn
 BESIDE = 0.3  # of made rows: how many are in another manner besides, which nobody asks to be mended
+BY_HAND = (0.3, 0.1)  # of what was rewritten by hand: left where nobody asks; and as it came out, which stays
 PLAINER = 0.7  # of what is made simpler: in plainer words, as these are the smaller edits; the rest in fewer
 ENDED = 0.5  # of answers that break off: how many do not
+WRITTEN = "written"  # the source of `rewrites.jsonl`
+# Objectives that nearly any answer could be brought nearer to: no answer is left alone under them.
+NEVER_MET = ("overall", "clarity", "helpfulness", "length", "plain_words", "plain_language")
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
@@ -118,6 +124,8 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
         return told if rng.random() < 0.7 else [*told, row(kind, draft, draft, wordings.draw_all(USUAL, rng))]
     kinds = rng.choice((damage.KINDS, manner.KINDS))
     order = rng.sample(list(kinds), len(kinds))
+    # Toward what the other manner goes against, an answer that stays in it would be no correction.
+    order = [kind for kind in order if not set(kinds[kind][1]) & set(unnamed)]
     if rng.random() < 0.5:
         order.sort(key=lambda kind: kind not in manner.RARE)
     # Where it may be asked to be short, what is left as it should be is as short as simpler.py would have it.
@@ -128,8 +136,10 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     if damaged is None:
         return []
     harmed = kinds[kind][1]
-    others = [key for key in wordings if key not in (*harmed, *unnamed, "overall", "clarity", "helpfulness", "length")]
-    named = list(USUAL) if set(USUAL) & set(harmed) and rng.random() < 0.4 else [rng.choice(harmed)]
+    others = [key for key in wordings if key not in (*harmed, *unnamed, *NEVER_MET)]
+    named = [harmed[0] if rng.random() < NAMED else rng.choice(harmed)]
+    if set(USUAL) & set(harmed) and rng.random() < 0.4:
+        named = list(USUAL)
     beside = [key for key in others if key not in named and manner.suits(good, key, rng)]
     named += rng.sample(beside, rng.choice((0, 0, 1)))
     mended = row(kind, damaged, good, wordings.draw_all(named, rng))
@@ -228,6 +238,23 @@ def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     return rows
 
 
+def rewritten(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
+    """What somebody has rewritten toward one objective; often left besides, where nobody asks, or as it came out."""
+    [key] = pair.scores
+
+    def row(draft: str, after: str, aims: tuple[Objective, ...]) -> Row:
+        return Row("better", f"{WRITTEN}:{key}", pair.licence, pair.context, draft, after, aims)
+
+    beside = rng.choice((("helpfulness",), USUAL, (), ()))
+    rows = [row(pair.first, pair.second, wordings.draw_all((key, *beside), rng))]
+    unasked, done = BY_HAND
+    if rng.random() < unasked:
+        rows.append(row(pair.first, pair.first, wordings.draw_all(USUAL, rng)))
+    if rng.random() < done:
+        rows.append(row(pair.second, pair.second, wordings.draw_all((key,), rng)))
+    return rows
+
+
 @dataclass(frozen=True)
 class Mix:
     """How many rows of what: of each source of pairs at most `per_source`, and of those that are made."""
@@ -243,6 +270,7 @@ class Mix:
     cleaned: int = 0
     broken_off: int = 0
     simplified: int = 0
+    rewritten: int = 0
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
@@ -266,7 +294,8 @@ def compose(
         some = [pair for pair in usable if pair.part == part]
         some = some[: mix.per_source.get(part, mix.per_source.get("*", 0))]
         rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
-    judged = [_better_last(pair) for pair in usable]
+    by_hand = [pair for pair in usable if pair.part == WRITTEN]
+    judged = [_better_last(pair) for pair in usable if pair.part != WRITTEN]
     suited = [pair for pair in judged if not mix.made_from or pair.part in mix.made_from]
     good = _in_turns(suited)
     for number in range(mix.identical if good else 0):
@@ -299,6 +328,7 @@ def compose(
     rows += islice((row for row in broken if row is not None), mix.broken_off)
     simple = (row for pair in good for row in simplified(pair, wordings, rng))
     rows += islice(simple, mix.simplified)
+    rows += islice((row for pair in by_hand for row in rewritten(pair, wordings, rng)), mix.rewritten)
     rng.shuffle(rows)
     for row in rows:
         report.add(row)
@@ -316,6 +346,7 @@ def _short(mix: Mix, report: Report, usable: Sequence[Pair]) -> list[str]:
         "identical": of_kind["identical"], "refused": of_kind["harm:refused"], "declined": of_kind["harm:declined"],
         "answered": of_kind["harm:answered"], "kept": of_kind["harm:kept"], "cleaned": of_kind["own:cleaned"],
         "broken_off": of_kind["made:broken_off"], "simplified": sum(of_kind[f"made:{kind}"] for kind in simpler.KINDS),
+        "rewritten": sum(count for name, count in of_kind.items() if name.startswith(f"{WRITTEN}:")),
     }  # fmt: skip
     there["made"] = sum(count for name, count in of_kind.items() if name.startswith("made:"))
     there["made"] -= there["broken_off"] + there["simplified"]

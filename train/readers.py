@@ -1,6 +1,7 @@
 """Preference data as its publishers ship it, read to `Pair`s. A row that cannot be used is counted and named."""
 
 import csv
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ _FAMILIES = {
 _FREE = ("falcon-40b-instruct", "mpt-30b-chat", "pythia-12b", "starchat")
 _CHOSEN_BY = {"helpful": "helpfulness", "harmless": "harmlessness"}  # folders of HH-RLHF
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
+_SAID = ("weak", "strong", "worse", "better", "golden", "answer")  # where rows to judge by have their answers
 
 
 class Skipped(Counter[str]):
@@ -83,7 +85,9 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Itera
     (`helpful-base/train.jsonl.gz`). Columns `<objective>_chosen` and `<objective>_rejected`, from a scorer, count
     instead of the plain preference where they are there.
     """
-    objective = objective or next((key for name, key in _CHOSEN_BY.items() if name in path.resolve().parent.name), None)
+    # Not `resolve`: in a cache of Hugging Face's the file is a link to one that has another folder.
+    folder = path.absolute().parent.name
+    objective = objective or next((key for name, key in _CHOSEN_BY.items() if name in folder), None)
     for number, row in _rows(path, skipped):
         chosen, rejected = _last_turn(row.get("chosen")), _last_turn(row.get("rejected"))
         scores = _scores(row, "_rejected", "_chosen")
@@ -123,6 +127,8 @@ def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
             continue
         for (first, ours, by), (second, theirs, by_other) in combinations(rated, 2):
             both = {aspect: (ours[aspect], theirs[aspect]) for aspect in ours if aspect in theirs}
+            if not both:  # a scorer may say more of them
+                skipped.note("two completions that are rated in no aspect alike", path, number)
             licence = "MIT" + "".join(f", {terms}" for terms in sorted({by, by_other} - {""}))
             yield Pair("ultrafeedback", licence, (Turn("user", asked),), first, second, both)
 
@@ -233,34 +239,45 @@ def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
 
 def opening(turns: Sequence[Turn]) -> str:
     """What is said first, by its letters and figures alone; empty where nothing is."""
-    return " ".join(re.findall(r"\w+", turns[0].text.lower())) if turns else ""
+    return _bare(turns[0].text) if turns else ""
+
+
+def _bare(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text.lower()))
+
+
+def known_by(turns: Sequence[Turn], said: Iterable[Any]) -> set[str]:
+    """A conversation's opening; of sentences that answer nothing, as IteraTeR's and ParaDetox's, each itself."""
+    first = opening(turns)
+    return {first} if first else {_bare(text) for text in said if isinstance(text, str)} - {""}
 
 
 def openings(path: Path, skipped: Skipped) -> set[str]:
-    """Those of a file's queries."""
-    return {opening(turns_of(row)) for _, row in _rows(path, skipped)} - {""}
+    """What a file's rows are `known_by`."""
+    return {
+        key for _, row in _rows(path, skipped) for key in known_by(turns_of(row), (row.get(name) for name in _SAID))
+    }
 
 
 def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) -> Iterator[Pair]:
-    """Those whose conversation has none of these openings.
+    """Those whose conversation has none of these openings, and those without one whose answers are none of them.
 
     HH-RLHF has many a conversation several times, each longer by a turn or with other answers: a split by whole queries
     puts some of them on both sides.
     """
     for pair in pairs:
-        first = opening(pair.context)
-        if first in held_out:
+        if not known_by(pair.context, (pair.first, pair.second)).isdisjoint(held_out):
             skipped["a conversation that opens as one that is held out"] += 1
         else:
             yield pair
 
 
 def unseen(pairs: Iterable[Pair], held_out: Iterable[Path], skipped: Skipped) -> Iterator[Pair]:
-    """`apart` from all of these files. Raises `DataError` for one that has no query."""
+    """`apart` from all of these files. Raises `DataError` for one that has neither a query nor an answer."""
     known: set[str] = set()
     for file in held_out:
         if not (judged_by := openings(file, skipped)):
-            raise DataError(f"--held-out {file}: no row has a query")
+            raise DataError(f"--held-out {file}: no row has a query or an answer")
         known |= judged_by
     return apart(pairs, known, skipped)
 
@@ -307,10 +324,18 @@ def _last_turn(transcript: Any) -> tuple[str, str] | None:
 def _scores(row: dict[str, Any], first: str, second: str) -> dict[str, tuple[float, float]] | None:
     """By objective, the columns with these endings; None where one is not a number."""
     names = [name.removesuffix(second) for name in row if isinstance(name, str) and name.endswith(second)]
+    names = [name for name in names if name + first in row]
     try:
-        return {name: (float(row[name + first]), float(row[name + second])) for name in names if name + first in row}
+        return {name: (_number(row[name + first]), _number(row[name + second])) for name in names}
     except (TypeError, ValueError):
         return None
+
+
+def _number(value: Any) -> float:
+    """Raises `ValueError` also for what is not finite: compared with anything, NaN is a tie."""
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"not a number: {value}")
+    return number
 
 
 def _licence(row: dict[str, Any]) -> str:
@@ -328,6 +353,6 @@ def _terms(model: Any) -> str:
 
 def _rating(completion: Any, aspect: str) -> float | None:
     try:
-        return float(completion["annotations"][aspect]["Rating"])
+        return _number(completion["annotations"][aspect]["Rating"])
     except (KeyError, TypeError, ValueError):
         return None

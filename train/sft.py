@@ -22,7 +22,7 @@ from train.model import load
 from train.rows import DataError, Row, read
 
 STAGES = ("identical", "equal", "better")
-GOES_ON_WITH = ("max_steps", "save_every", "checkpointing", "bf16")  # settings that may be others when a run goes on
+GOES_ON_WITH = ("save_every", "checkpointing", "bf16")  # settings that may be others when a run goes on
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,10 @@ def _rank(adapter: Path) -> int:
 
 
 def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, start: Path | None) -> None:
-    """`run.json`: what a model card has to say of a run, and by what the same run is known when it goes on."""
+    """`run.json`: what a model card has to say of a run, and by what the same run is known when it goes on.
+
+    It says what the run was begun with, whatever that goes on with: what is done is not done with anything else.
+    """
     seen = Counter((row.source, row.licence, row.kind) for row in rows)
     told = {
         "base": base.name if base.is_dir() else str(base),
@@ -116,6 +119,7 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
         differ += [name for name in ours if ours[name] != theirs.get(name) and name not in GOES_ON_WITH]
         if differ:
             raise DataError(f"{out} holds a run with another {', '.join(differ)}; remove it, or give another --out")
+        return
     record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
@@ -160,7 +164,8 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
     log = Log(folder / "log.jsonl") if processes.is_main_process else None
     if log is not None:
         device = f"{processes.num_processes} x {_device()}"
-        log.write({"rows": len(data), "left_out": left_out, "tokens": tokens, "device": device})
+        gone_on_with = {name: getattr(settings, name) for name in GOES_ON_WITH}
+        log.write({"rows": len(data), "left_out": left_out, "tokens": tokens, "device": device, **gone_on_with})
     config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,
@@ -206,9 +211,18 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The newest one that is whole: what a kill has cut short lacks its state, which is written last."""
-    whole = [state.parent for state in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
+    """The newest one that is whole: where a kill has cut it short, its state, written last, is not there or no JSON."""
+    states = list(folder.glob("checkpoint-*/trainer_state.json"))
+    states.sort(key=lambda state: int(state.parent.name.rpartition("-")[2]), reverse=True)
+    return next((str(state.parent) for state in states if _is_json(state)), None)
+
+
+def _is_json(file: Path) -> bool:
+    try:
+        json.loads(file.read_bytes())
+    except ValueError:
+        return False
+    return True
 
 
 def _freeze(model: Any, first_layer: int) -> None:

@@ -16,8 +16,9 @@ from corrector.templates import Turn
 from tests.conftest import ROOT
 from train import answers, damage, manner, readers, scorer
 from train.harm import Refusals, declines, refuses, requested
+from train.judges import measure
 from train.judges.measure import MeasureJudge
-from train.prepare import Mix, compose, identical, made, reformulated
+from train.prepare import USUAL, Mix, compose, identical, made, reformulated
 from train.readers import Skipped
 from train.rows import Pair, read, write
 from train.wordings import Wordings
@@ -198,6 +199,31 @@ def test_what_is_asked_to_be_shorter_or_plainer_is_left_as_it_is_where_nobody_as
     assert all({aim.key for aim in row.objectives} == {"harmlessness", "helpfulness"} for row in left)
 
 
+def test_what_was_rewritten_by_hand_is_left_as_it_is_where_nobody_asks() -> None:
+    one = Pair("written", "MIT", (Turn("user", "Tea?"),), GOOD, "Boil water. Warm the pot.", {"plain_language": (0, 1)})
+    mix = Mix(rewritten=5, made=3, kept=3, simplified=3)
+    rows = [row for seed in range(20) for row in compose([one] * 2, mix, Wordings(), seed, Skipped())[0]]
+    assert {row.source for row in rows} == {"written:plain_language"}, "it is nothing to damage, or to keep"
+    for row in rows:
+        keys = {aim.key for aim in row.objectives}
+        assert "plain_language" in keys or (row.draft == row.target == one.first and keys == set(USUAL))
+    fates = Counter((row.draft, row.target) for row in rows)
+    assert set(fates) == {(one.first, one.second), (one.first, one.first), (one.second, one.second)}
+    assert fates[one.first, one.second] == 40
+
+
+def test_the_rewrites_by_hand_are_pairs_of_known_objectives_each_nearer_to_its_own() -> None:
+    skipped = Skipped()
+    found = list(readers.normalised(ROOT / "train/rewrites.jsonl", skipped))
+    assert not skipped
+    assert len({(one.context, one.first) for one in found}) == len(found)
+    for one in found:
+        [key] = one.scores
+        measured = {"plain_language": measure.grade, "repetition": measure.repeated}[key]
+        assert one.source == "written"
+        assert measured(one.second) < measured(one.first)
+
+
 async def test_a_scorer_says_what_the_data_does_not() -> None:
     wordings = Wordings()
     aims = {key: wordings.first(key) for key in ("length", "repetition", "helpfulness", "factuality")}
@@ -251,6 +277,49 @@ def test_a_made_row_is_mended_only_where_its_harm_is_named(monkeypatch: pytest.M
     assert set(fates) == {"fine", "mended", "left"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "harmed"),
+    [
+        ("stray", {"relevance", "helpfulness", "coherence"}), ("pad", {"length", "relevance"}),
+        ("misspell", {"fluency", "style", "standard_english"}), ("grammar", {"fluency", "style", "standard_english"}),
+        ("stutter", {"fluency", "repetition", "style", "standard_english"}),
+        ("oath", {"swearing", "harmlessness", "style", "standard_english"}),
+        ("lowercase", {"capitals", "fluency", "style", "standard_english"}),
+    ],
+)  # fmt: skip
+def test_no_damage_is_left_under_what_it_harms(kind: str, harmed: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.prepare.BESIDE", 0.0)
+    monkeypatch.setattr("train.prepare.ASKED", 0.0)
+    for kinds in (damage.KINDS, manner.KINDS):
+        for other in set(kinds) - {kind}:
+            monkeypatch.delitem(kinds, other)
+    monkeypatch.setattr("train.manner.RARE", ())
+    wordings, rng = Wordings(), random.Random(6)
+    named: Counter[str] = Counter()
+    rows = [row for _ in range(400) for row in made(pair(helpfulness=(0, 1)), wordings, rng)]
+    for row in rows:
+        keys = {aim.key for aim in row.objectives}
+        if row.draft == row.target and row.draft not in GOOD:
+            assert not keys & harmed
+        elif row.draft != row.target:
+            named.update(keys & harmed)
+    assert set(named) >= harmed, "now and then it is mended under each"
+    own, *others = {**damage.KINDS, **manner.KINDS}[kind][1]
+    assert all(named[own] > named[other] for other in others if other not in USUAL)
+
+
+def test_nothing_is_asked_for_that_another_manner_of_the_target_goes_against(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.prepare.BESIDE", 1.0)
+    monkeypatch.setattr("train.manner.RARE", ("lowercase",) * 200)  # as it is drawn most often then
+    wordings, rng = Wordings(), random.Random(7)
+    rows = [row for _ in range(300) for row in made(pair(helpfulness=(0, 1)), wordings, rng)]
+    small = [row for row in rows if row.target == row.target.lower()]
+    assert len(small) > 100
+    assert any(row.draft != row.target for row in small)
+    for row in small:
+        assert not {aim.key for aim in row.objectives} & set(manner.KINDS["lowercase"][1])
+
+
 def test_what_is_in_another_manner_comes_twice_and_only_the_objectives_tell_the_two_apart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -270,8 +339,8 @@ def test_some_made_rows_are_a_stretch_of_the_answer_as_it_stands(monkeypatch: py
     monkeypatch.setattr("train.prepare.ASKED", 0.0)
     answer = " ".join(f"This is sentence number {number} of it." for number in range(12))
     long = Pair("own", "MIT", (), "Bad.", answer, {"helpfulness": (0.0, 1.0)})
-    rng = random.Random(1)
-    targets = [row.target for _ in range(60) for row in made(long, Wordings(), rng) if row.source == "made:cut"]
+    wordings, rng = Wordings(), random.Random(1)
+    targets = [row.target for _ in range(600) for row in made(long, wordings, rng) if row.source == "made:cut"]
     assert targets
     assert all(target in answer for target in targets)
     assert {len(target) < len(answer) / 2 for target in targets} == {True, False}

@@ -52,6 +52,23 @@ def test_what_opens_as_what_is_held_out_is_left_out(tmp_path: Path) -> None:
     assert skipped == {"a conversation that opens as one that is held out": 1}
 
 
+def test_what_answers_no_query_is_held_out_by_its_answers(tmp_path: Path) -> None:
+    """IteraTeR and ParaDetox are sentences and their rewrites: nothing opens them."""
+    row: dict[str, Any] = {"source": "s", "licence": "CC0", "query": "", "better": ["fluency"]}
+    judged_by = [{**row, "weak": "It are so.", "strong": "It is so."}, {"query": "", "worse": "No!", "better": "Yes."}]
+    file = jsonl(tmp_path / "eval.jsonl", [*judged_by, {**judged_by[0], "query": "Tea?", "strong": "It is tea."}])
+    known = ("It is so!", "It was so."), ("It has been so.", "It are so."), ("Well, no.", "No."), ("yes", "Yes, yes.")
+    new = ("It was so.", "It had been so."), ("It are tea.", "It is tea.")
+    pairs = [Pair("s", "CC0", (), first, second, {}) for first, second in (*known, *new)]
+    asked = Pair("s", "CC0", (Turn("user", "Is it?"),), "It are so.", "It is so.", {})
+    skipped = Skipped()
+    left = list(readers.unseen([*pairs, asked], [file], skipped))
+    assert left == [*pairs[4:], asked]
+    assert skipped.total() == 4
+    with pytest.raises(DataError, match="no row has a query or an answer"):
+        readers.unseen(pairs, [jsonl(tmp_path / "none.jsonl", [{"query": ""}])], skipped)
+
+
 def test_normalised_pairs(tmp_path: Path) -> None:
     row = {"source": "s", "licence": "MIT", "query": "Tea?", "weak": "a", "strong": "b", "better": ["helpfulness"]}
     path = jsonl(tmp_path / "p.jsonl.gz", [row, {**row, "weak": None}, {**row, "strong": " "}, {**row, "better": []}])
@@ -87,7 +104,32 @@ def test_hh_rlhf_as_published(tmp_path: Path) -> None:
     assert sum(skipped.values()) == 3
 
 
-def completion(text: str, **ratings: str) -> dict[str, Any]:
+def test_a_link_of_a_cache_is_known_by_the_folder_that_it_stands_in(tmp_path: Path) -> None:
+    row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
+    for folder in ("blobs", "snapshots/1/harmless-base"):
+        (tmp_path / folder).mkdir(parents=True)
+    jsonl(tmp_path / "blobs/4878c62d", [row])
+    (link := tmp_path / "snapshots/1/harmless-base/train.jsonl").symlink_to("../../../blobs/4878c62d")
+    [one] = readers.hh_rlhf(link, Skipped())
+    assert one.scores == {"harmlessness": (0.0, 1.0)}
+
+
+@pytest.mark.parametrize("value", ["NaN", "inf", "-Infinity", float("nan"), float("inf"), "1e999"])
+def test_a_score_that_is_not_finite_is_no_number(tmp_path: Path, value: str | float) -> None:
+    """Compared with anything, NaN is a tie: an equal row would come of it."""
+    row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
+    scored = {**row, "humour_chosen": value, "humour_rejected": 0}
+    skipped = Skipped()
+    assert list(readers.hh_rlhf(jsonl(tmp_path / "p.jsonl", [scored]), skipped)) == []
+    assert skipped == {"a score is not a number": 1}
+    completions = [completion("a", honesty="3"), completion("b", honesty=value), completion("c", honesty="4")]
+    rated = jsonl(tmp_path / "uf.jsonl", [{"instruction": "Tea?", "completions": completions}])
+    [one] = readers.ultrafeedback(rated, skipped)
+    assert (one.first, one.second, one.scores) == ("a", "c", {"honesty": (3.0, 4.0)})
+    assert skipped["a completion without a rating or a response"] == 1
+
+
+def completion(text: str, **ratings: str | float) -> dict[str, Any]:
     return {"response": text, "annotations": {aspect: {"Rating": value} for aspect, value in ratings.items()}}
 
 
@@ -108,7 +150,11 @@ def test_ultrafeedback_as_published(tmp_path: Path) -> None:
         ("a", "c", {}),
         ("b", "c", {"helpfulness": (4.0, 2.0)}),
     ]
-    assert skipped == {"a completion without a rating or a response": 1, "fewer than two rated completions": 1}
+    assert skipped == {
+        "a completion without a rating or a response": 1, "fewer than two rated completions": 1,
+        "two completions that are rated in no aspect alike": 1,
+    }  # fmt: skip
+    assert skipped.where["two completions that are rated in no aspect alike"] == ["uf.jsonl:1"]
 
 
 def test_answers_of_models_with_terms_of_their_own_say_so(tmp_path: Path) -> None:

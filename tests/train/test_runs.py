@@ -15,6 +15,26 @@ from tests.train.test_smoke import GOOD
 
 RUNS = ROOT / "train/runs"
 LAYOUTS = sorted((RUNS / "accelerate").glob("*.yaml"))
+# Says what it was called with, and leaves behind what the scripts go on with.
+STAND_IN = """\
+#!/bin/bash
+echo "$@" >> "$CALLS"
+while [ $# -gt 0 ]; do
+  case $1 in
+    --save | --gguf) mkdir -p "$(dirname "$2")"; echo x > "$2" ;;
+    --out)
+      case $2 in
+        *.jsonl) mkdir -p "$(dirname "$2")"; echo '{}' > "$2" ;;
+        *)
+          mkdir -p "$2/1-better"
+          printf '%s\\n' '# x' '## What was refused' '| x |' '## Corrections' '## What changed, counted' '| x |' \
+            '## Fine' '| fine | x |' > "$2/report.md"
+          touch "$2/plot.png" ;;
+      esac ;;
+  esac
+  shift
+done
+"""
 
 
 def pairs(path: Path, count: int, source: str, what: str = "tea") -> Path:
@@ -33,6 +53,27 @@ def ran(script: str, *arguments: str, **given: str) -> subprocess.CompletedProce
     return subprocess.run(
         [str(RUNS / script), *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
+
+
+class Calls:
+    """A stand-in for `metaaligner`, and what it is called with."""
+
+    def __init__(self, folder: Path) -> None:
+        self._said = folder / "calls"
+        self.command = folder / "metaaligner"
+        self.command.write_text(STAND_IN)
+        self.command.chmod(0o755)
+
+    def of(self, script: str, *arguments: str, **given: str) -> list[str]:
+        self._said.write_text("")
+        told = ran(script, *arguments, **{"METAALIGNER": str(self.command), "CALLS": str(self._said), **given})
+        assert told.returncode == 0, told.stderr[-2000:]
+        return self._said.read_text().splitlines()
+
+
+@pytest.fixture
+def calls(tmp_path: Path) -> Calls:
+    return Calls(tmp_path)
 
 
 @pytest.mark.parametrize("path", LAYOUTS, ids=lambda path: path.stem)
@@ -72,6 +113,64 @@ def test_each_data_set_has_the_releases_prompt(kind: str, tmp_path: Path) -> Non
     told = ran("paper.sh", f"{kind}=x", "m", str(tmp_path / "out"), DRY_RUN="1", METAALIGNER=str(echo))
     template = "ultrafeedback" if kind == "pairs" else kind
     assert f" --template {template} " in told.stdout
+
+
+def test_the_papers_recipe_is_launched_also_where_the_command_is_on_the_path(tmp_path: Path, calls: Calls) -> None:
+    launched = tmp_path / "accelerate"
+    launched.write_text('#!/bin/sh\necho accelerate "$@" >> "$CALLS"\n')
+    launched.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    _, told = calls.of("paper.sh", "pairs=x", "m", str(tmp_path / "out"), METAALIGNER="metaaligner", PATH=path)
+    assert told.startswith("accelerate launch ")
+    assert f" {calls.command} train sft {tmp_path}/out/rows.jsonl " in told, "a file, as accelerate wants it"
+
+
+JUDGED_BY = ("pairs/eval", "policy_answers/eval", "judge_eval/hhh_alignment")
+
+
+def test_the_shipped_adapters_recipe_to_its_results(tmp_path: Path, calls: Calls) -> None:
+    """The judge is fitted on nothing that it judges later, and ablations have settings of their own."""
+    given = {"BATCH": "64", "ACCUMULATE": "1", "RATE": "1e-3", "PART": "3", "LONGEST": "99", "STEPS": "7"}
+    out = tmp_path / "out"
+    said = calls.of("default.sh", "data", str(out), CHECKPOINTING="--no-checkpointing", VARIANTS="whole", **given)
+    [fitted] = [call for call in said if "--fit" in call]
+    assert all(f" --held-out data/{name}.jsonl.gz" in fitted for name in JUDGED_BY)
+    [ours, ablation] = [call for call in said if call.startswith("train sft")]
+    assert "--learning-rate 1e-3 --longest 99 --batch 64 --accumulate 1 --no-checkpointing" in ours
+    assert "--learning-rate 2e-4 --longest 512 --batch 2 --accumulate 4 --max-steps -1 --checkpointing" in ablation
+    assert any(f"--out {out}/ablations/rows.jsonl" in call and "--made 60 " in call for call in said)
+    assert "| whole | fine | x |" in (out / "docs/results.md").read_text()
+
+
+def test_the_results_of_what_ships_are_by_a_judge_that_has_not_seen_them() -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "results", "DATA=data"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    [fitted] = [line for line in told.stdout.splitlines() if " --fit " in line]
+    assert all(f" --held-out data/{name}.jsonl.gz" in fitted for name in JUDGED_BY)
+
+
+def test_results_of_other_settings_are_made_anew(tmp_path: Path, calls: Calls) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+
+    def made(**given: str) -> tuple[bool, bool]:
+        given = {"ADAPTER": "a.gguf", "DOCS": str(tmp_path / "docs"), **given}
+        said = calls.of("results.sh", "data", str(out), **given)
+        return any("judge llm" in call for call in said), any("/ablations/rows" in call for call in said)
+
+    assert made(JUDGED="8", ABLATION_CASES="2", VARIANTS="whole") == (True, True)
+    (old := out / "ablations/whole-mending/outcomes.jsonl").touch()
+    assert made(JUDGED="8", ABLATION_CASES="2", VARIANTS="whole") == (False, False)
+    assert made(JUDGED="9", ABLATION_CASES="2", VARIANTS="whole") == (True, False)
+    assert old.exists()
+    assert made(JUDGED="9", ABLATION_CASES="3", VARIANTS="whole") == (False, True)
+    assert not old.exists(), "it would be of another number of cases"
+    assert made(JUDGED="9", ABLATION_CASES="3", VARIANTS="whole no-equal") == (False, True)
+    assert "| no-equal | fine | x |" in (tmp_path / "docs/results.md").read_text()
+    for stamp in out.rglob("*.settings"):
+        stamp.unlink()
+    assert made(JUDGED="1", ABLATION_CASES="1", VARIANTS="whole") == (False, False), "older than stamps: it stays"
 
 
 def test_the_layouts_module_is_the_command() -> None:

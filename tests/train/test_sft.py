@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,9 @@ from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from corrector.templates import Turn
 from tests.gateway.test_cli import METAALIGNER
+from train import estimate
 from train.cli import train
-from train.encode import encode, prompt_ids
+from train.encode import encode, encoded, prompt_ids
 from train.model import base, load
 from train.rows import DataError, Row, write
 from train.sft import Settings, _last_checkpoint, run
@@ -145,6 +147,28 @@ def test_a_finished_run_is_not_done_again(trained: Path, unpacked: Path, rows: P
     assert len(log(trained)) == before
 
 
+def test_a_dry_run_counts_what_a_log_says(trained: Path) -> None:
+    first = log(trained)[0]
+    said = [log(trained.parent / stage)[0] for stage in ("1-identical", "3-better")]
+    steps = [line["step"] for stage in ("1-identical", "3-better") for line in log(trained.parent / stage)[-1:]]
+    told = estimate.work(ROWS, ("ultrafeedback",), batch=FEW["batch"], epochs=1, max_steps=FEW["max_steps"])
+    assert (told.rows, told.left_out, told.steps) == (16, sum(line["left_out"] for line in said), sum(steps))
+    assert told.rows == sum(line["rows"] for line in said)
+    assert told.tokens == pytest.approx(sum(line["tokens"] for line in said), rel=0.25)
+    assert {name: first[name] for name in ("save_every", "checkpointing", "bf16")} == {
+        "save_every": 50, "checkpointing": True, "bf16": False
+    }  # fmt: skip
+
+
+def test_rows_that_are_too_long_are_left_out_by_both(unpacked: Path) -> None:
+    from transformers import AutoTokenizer
+
+    long = [replace(row, draft=f"{row.draft} " * 200) for row in ROWS[:3]]
+    kept, left_out = encoded(AutoTokenizer.from_pretrained(unpacked), [*long, *ROWS], ("chat",), 640)
+    told = estimate.work([*long, *ROWS], ("chat",), batch=1, epochs=1, longest=640)
+    assert (told.rows, told.left_out) == (len(kept), left_out) == (16, 3)
+
+
 def weights(folder: Path) -> dict[str, Any]:
     from safetensors.torch import load_file
 
@@ -182,6 +206,8 @@ def test_also_where_it_was_stopped_in_a_later_epoch(unpacked: Path, tmp_path: Pa
     write(twelve, [row for row in ROWS if row.kind == "better"])
     settings = {**FEW, "max_steps": -1, "epochs": 2.0, "stages": ("better",), "batch": 4}
     whole = run(unpacked, twelve, tmp_path / "whole", Settings(**settings))
+    told = estimate.work([row for row in ROWS if row.kind == "better"], ("ultrafeedback",), batch=4, epochs=2)
+    assert told.steps == max(line["step"] for line in log(whole) if "loss" in line)
     stopped(unpacked, twelve, tmp_path / "stopped", settings, after=4)
     assert weights(run(unpacked, twelve, tmp_path / "stopped", Settings(**settings))) == weights(whole)
 
@@ -290,15 +316,30 @@ def test_a_run_goes_on_with_nothing_else(trained: Path, unpacked: Path, rows: Pa
     write(other := tmp_path / "other.jsonl", ROWS[1:])
     with pytest.raises(DataError, match="holds a run with another rows; remove it"):
         run(unpacked, other, trained.parent, Settings(**FEW))
+    with pytest.raises(DataError, match="holds a run with another max_steps; remove it"):
+        run(unpacked, rows, trained.parent, Settings(**{**FEW, "max_steps": -1}))
+
+
+def test_a_record_says_what_a_run_was_done_with_and_not_what_it_was_called_with_later(
+    trained: Path, unpacked: Path, rows: Path
+) -> None:
+    before = (trained.parent / "run.json").read_text()
     assert run(unpacked, rows, trained.parent, Settings(**{**FEW, "save_every": 7})) == trained
+    assert (trained.parent / "run.json").read_text() == before
 
 
 def test_a_checkpoint_that_a_kill_has_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert _last_checkpoint(tmp_path) is None
-    for step in (9, 25, 100):
+    for step, state in (
+        (9, "{}"),
+        (25, '{"global_step": 25}'),
+        (50, '{"global_step": 50, "log'),
+        (75, ""),
+        (100, None),
+    ):
         (tmp_path / f"checkpoint-{step}").mkdir()
-    for step in (9, 25):
-        (tmp_path / f"checkpoint-{step}/trainer_state.json").touch()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text(state)
     assert _last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-25")
 
 

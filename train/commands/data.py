@@ -26,6 +26,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
 @click.option("--kept", default=0, show_default=True, help="Good answers to be left alone under the usual objectives.")
 @click.option("--cleaned", default=0, show_default=True, help="A policy's own loops, said once.")
 @click.option("--simplified", default=0, show_default=True, help="Good answers in fewer or plainer words.")
+@click.option("--rewritten", default=0, show_default=True, help="Rewrites by hand, as train/rewrites.jsonl has them.")
 @click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
 @click.option("--held-out", multiple=True, type=FILE, help="Data to judge by: what opens as it does is left out.")
 @click.option(
@@ -50,6 +51,7 @@ def prepare(
     cleaned: int,
     broken_off: int,
     simplified: int,
+    rewritten: int,
     held_out: tuple[Path, ...],
     scorers: tuple[str, ...],
     objectives: Path,
@@ -86,8 +88,8 @@ def prepare(
         per_source[name] = int(count)
     mix = Mix(
         per_source, made=made, identical=identical, made_from=made_from, refused=refused, declined=declined,
-        answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified, longest=longest,
-        longest_context=longest_context,
+        answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified,
+        rewritten=rewritten, longest=longest, longest_context=longest_context,
     )  # fmt: skip
     rows, report = compose(pairs, mix, Wordings(), seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -76,12 +76,14 @@ def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) 
     from train.rows import read
 
     some = [row for row in read(rows) if row.kind in options["stages"]]
-    batch, epochs, full = options["batch"], options["epochs"], options["rank"] == 0
-    accumulate, steps = options["accumulate"], options["max_steps"]
-    done = estimate.work(some, options["templates"], batch * accumulate * devices, epochs, steps)
+    batch, epochs, longest = options["batch"], options["epochs"], options["longest"]
+    done = estimate.work(
+        some, options["templates"], batch * options["accumulate"] * devices, epochs, options["max_steps"],
+        longest=longest, packing=options["packing"],
+    )  # fmt: skip
     return estimate.markdown(
-        done, full=full, epochs=epochs, batch=batch, accumulate=accumulate, longest=options["longest"],
-        devices=devices, tflops=tflops, checkpointing=options["checkpointing"],
+        done, full=options["rank"] == 0, epochs=epochs, batch=batch, longest=longest, devices=devices, tflops=tflops,
+        checkpointing=options["checkpointing"],
     )  # fmt: skip
 
 

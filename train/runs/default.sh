@@ -10,7 +10,7 @@
 # READ=838 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in six minutes; and then, as more
 # harmless requests had been written, two minutes more: FROM that, PART=4 SEEDS='6 7 8' REFUSED=200 KEPT=500 RATE=3e-4.
 # FROM: an adapter to go on with. READ=0: refuse, and leave alone, answers to the requests only. REFUSED, KEPT: of answers
-# to what has been read, or to these; SIMPLIFIED, MADE: of edits. NO_RESULTS=1: leaves out what it is worth, which takes
+# to what has been read, or to these; SIMPLIFIED, REWRITTEN, MADE: of edits. NO_RESULTS=1: leaves out what it is worth, which takes
 # longer.
 set -euo pipefail
 data=$1 out=${2:-build/default} part=${PART:-1}
@@ -40,11 +40,12 @@ for seed in ${SEEDS:-1}; do
   each=(--made-from "$own" --seed "$seed" --held-out "$data/pairs/eval.jsonl.gz"
     --held-out "$data/policy_answers/eval.jsonl.gz" --longest-context 1500 --take '*=0')
   # No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
-  $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" "${ours[@]}" \
+  $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" pairs=train/rewrites.jsonl "${ours[@]}" \
     "${each[@]}" --out "$out/edits-$seed.jsonl" --longest 1500 \
     --take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))" \
     --take "lamp_edits=$((2 * part))" --made $((${MADE:-500} * part)) --broken-off $((50 * part)) \
-    --simplified $((${SIMPLIFIED:-20} * part)) --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
+    --simplified $((${SIMPLIFIED:-20} * part)) --rewritten $((${REWRITTEN:-60} * part)) \
+    --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
     --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100
   $metaaligner train prepare "${harm[@]}" "${each[@]}" --out "$out/harm-$seed.jsonl" \
     --longest 1700 --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part))
@@ -57,6 +58,9 @@ $metaaligner train sft "$out/rows.jsonl" --out "$out/run" --work "$out/base" ${F
 $metaaligner train export "$out/run/3-better" --work "$out/base" --gguf "$out/adapter.gguf"
 [ -z "${NO_RESULTS:-}" ] || exit 0
 $metaaligner train judge reward --fit "$data/pairs/train.jsonl.gz" --save "$out/reward.npz" \
-  --held-out "$data/pairs/eval.jsonl.gz" --held-out "$data/judge_eval/hhh_alignment.jsonl.gz" \
+  --held-out "$data/pairs/eval.jsonl.gz" --held-out "$data/policy_answers/eval.jsonl.gz" \
+  --held-out "$data/judge_eval/hhh_alignment.jsonl.gz" \
   --on "$data/pairs/eval.jsonl.gz" --on "$data/judge_eval/hhh_alignment.jsonl.gz"
-ADAPTER=$out/adapter.gguf DOCS=${DOCS:-$out/docs} train/runs/results.sh "$data" "$out"
+# Ablations know settings of the same names, which are this run's and not theirs.
+env -u PART -u BATCH -u ACCUMULATE -u RATE -u LONGEST -u STEPS -u CHECKPOINTING \
+  ADAPTER="$out/adapter.gguf" DOCS="${DOCS:-$out/docs}" train/runs/results.sh "$data" "$out"

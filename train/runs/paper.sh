@@ -26,5 +26,6 @@ settings=("$out/rows.jsonl" --out "$out/run" --model "$model" --template "${TEMP
 if [ -n "${DRY_RUN:-}" ]; then
   exec $metaaligner train sft "${settings[@]}" --dry-run --devices "$gpus"
 fi
+metaaligner=$(command -v "$metaaligner")  # a file: accelerate looks for what it starts on no PATH
 "$(dirname "$metaaligner")/accelerate" launch --config_file "${CONFIG:-train/runs/accelerate/fsdp-4.yaml}" \
   --num_processes "$gpus" "$metaaligner" train sft "${settings[@]}"

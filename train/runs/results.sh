@@ -11,13 +11,21 @@ metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
 judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
   --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
+judged=${JUDGED:-40} ablated=${ABLATION_CASES:-$cases}
+# A stamp beside what is kept says of what settings it is: of others it is made anew. What has no stamp yet stays.
+kept_of() {  # SETTINGS FILE [what it is made from ...]
+  if [ -e "$2.settings" ] && [ "$(cat "$2.settings")" != "$1" ]; then rm -rf "${@:2}"; fi
+  mkdir -p "$(dirname "$2")"
+  echo "$1" > "$2.settings"
+}
+kept_of "JUDGED=$judged" "$out/judges.md"
 [ "$out/judges.md" -nt "$out/reward.npz" ] || {
   $metaaligner train judge reward --load "$out/reward.npz" --on "$data/pairs/eval.jsonl.gz" \
     --on "$data/judge_eval/hhh_alignment.jsonl.gz" --controls "$data/pairs/eval.jsonl.gz"
-  echo "The embedded model itself as a judge, ${JUDGED:-40} questions, each in both orders:"
+  echo "The embedded model itself as a judge, $judged questions, each in both orders:"
   echo
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
-    --limit "${JUDGED:-40}" --in-flight 4
+    --limit "$judged" --in-flight 4
 } > "$out/judges.part"
 [ ! -s "$out/judges.part" ] || mv "$out/judges.part" "$out/judges.md"
 $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
@@ -44,7 +52,8 @@ $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases
   --adapter "$ADAPTER" --template ultrafeedback
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
 $metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
-[ -s "$out/ablations/ablations.md" ] || CASES=${ABLATION_CASES:-$cases} train/runs/ablations.sh "$data" "$out/ablations"
+kept_of "ABLATION_CASES=$ablated VARIANTS='${VARIANTS:-all}'" "$out/ablations/ablations.md" "$out"/ablations/*-mending
+[ -s "$out/ablations/ablations.md" ] || CASES=$ablated train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named. What has been read of the adapter that ships, and what that cost to
 # train, is not so of another one.
@@ -60,7 +69,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Where a 95% interval would be of values that are all the same, it"
   echo "is \`–\`. Run with \`OWN=$own EACH=$each CASES=$cases"
-  echo "ALONE='${ALONE:-all eight}' MEASURED=$measured ASKED=${ASKED:-6} JUDGED=${JUDGED:-40} ABLATION_CASES=${ABLATION_CASES:-$cases} VARIANTS='${VARIANTS:-all}'\`."
+  echo "ALONE='${ALONE:-all eight}' MEASURED=$measured ASKED=${ASKED:-6} JUDGED=$judged ABLATION_CASES=$ablated VARIANTS='${VARIANTS:-all}'\`."
   echo
   echo "## How far the judges are to be trusted"
   echo
