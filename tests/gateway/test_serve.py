@@ -73,6 +73,11 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> N
     assert time.monotonic() - stopped < 15
 
 
+def _hearing_ctrl_c() -> None:
+    """As in a terminal: what a shell starts in the background ignores it, and so does all that this starts."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("workers", ["1", "2"])
 async def test_a_stop_does_not_wait_for_engines_to_start(
@@ -89,7 +94,7 @@ async def test_a_stop_does_not_wait_for_engines_to_start(
     (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
     process = await asyncio.create_subprocess_exec(
         METAALIGNER, "serve", "--port", "0", "--workers", workers, cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT, preexec_fn=_hearing_ctrl_c,
     )  # fmt: skip
     async with asyncio.timeout(60):
         while not (tmp_path / "started").exists():
