@@ -1,9 +1,11 @@
-"""Of a conversation, what there is room for beside a draft. Pure."""
+"""What there is room for: of a conversation beside a draft, and where even that was too much. Pure."""
 
 from collections import deque
 
 from corrector import segments
 from corrector.templates import Turn
+
+SMALLEST_PART = 32  # estimated tokens; an engine without room for them has none for anything
 
 
 def fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:
@@ -18,3 +20,12 @@ def fit(context: tuple[Turn, ...], size: int) -> tuple[Turn, ...]:
         kept.appendleft(turn)
         size -= cost
     return tuple(kept)
+
+
+def shrunk(text: str, context: tuple[Turn, ...]) -> tuple[list[str], tuple[Turn, ...]] | None:
+    """What to ask in place of a text that found no room: it with half the context, then its halves, then nothing."""
+    if context:
+        return [text], fit(context, sum(segments.tokens(turn.text) for turn in context) // 2)
+    if segments.tokens(text) >= SMALLEST_PART:
+        return segments.split(text, (segments.tokens(text) + 1) // 2), context
+    return None

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from corrector import gate, protect, segments
 from corrector.ahead import Ahead
-from corrector.context import fit
+from corrector.context import fit, shrunk
 from corrector.correction import Correction, Task, last
 from corrector.gate import GateOptions
 from corrector.generation import ContextTooLong, Usage, as_text, generate, request
@@ -29,7 +29,6 @@ from wire.errors import Malformed, TimedOut, WireError
 
 HOLD_CHARS = 24  # the tail that stays back, so that no half of a delimiter or placeholder slips out
 LONGEST_WORD = 64
-SMALLEST_PART = 32  # estimated tokens; an engine without room for them has none for anything
 CHECK_EVERY_CHARS = 64
 LARGE_CHARS = 200_000  # to mask so much takes 0.05 to 0.1 s, in which nobody else is answered
 ROOM_TO_GROW = 1.3
@@ -171,7 +170,7 @@ class Corrector:
             except Faulty:
                 continue
             except ContextTooLong:
-                if (smaller := _smaller(core, kept)) is not None:
+                if (smaller := shrunk(core, kept)) is not None:
                     parts, kept = smaller
                     waiting.extendleft(reversed(parts))
                 continue
@@ -208,7 +207,7 @@ class Corrector:
                     async for piece in self._part(required, part, masked.spans, kept, joiner, usage):
                         yield piece
             except ContextTooLong:
-                if (smaller := _smaller(text, kept)) is not None:
+                if (smaller := shrunk(text, kept)) is not None:
                     parts, kept = smaller
                     waiting.extendleft(reversed(parts))
                     continue
@@ -356,15 +355,6 @@ async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correcti
                 raise
             await asyncio.sleep(attempt * RESTART_S)
     raise AssertionError("the last try returns or raises")
-
-
-def _smaller(text: str, context: tuple[Turn, ...]) -> tuple[list[str], tuple[Turn, ...]] | None:
-    """What to ask in place of a text that found no room: it with half the context, then its halves, then nothing."""
-    if context:
-        return [text], fit(context, sum(segments.tokens(turn.text) for turn in context) // 2)
-    if segments.tokens(text) >= SMALLEST_PART:
-        return segments.split(text, (segments.tokens(text) + 1) // 2), context
-    return None
 
 
 def _length(task: Task) -> int:

@@ -8,7 +8,7 @@ from gateway.errors import GatewayError
 from gateway.pipeline import Answer
 from gateway.record import Record
 from gateway.reload import Snapshot
-from gateway.surfaces.http import Context, header_list, serve
+from gateway.surfaces.http import Context, Headers, serve
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -22,8 +22,8 @@ class Align:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def handle(snapshot: Snapshot, body: bytes, record: Record) -> Answer:
-            request = exchange.parse(body, header_list(scope), scope["query_string"].decode("latin-1"))
+        async def handle(snapshot: Snapshot, headers: Headers, body: bytes, record: Record) -> Answer:
+            request = exchange.parse(body, headers, scope["query_string"].decode("latin-1"))
             draft = request.body.pop("draft", None)
             if not isinstance(draft, str):
                 raise GatewayError(400, "missing_draft", "`draft` must be the text to correct", param="draft")

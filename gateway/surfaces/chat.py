@@ -7,7 +7,7 @@ from gateway import exchange
 from gateway.pipeline import Answer
 from gateway.record import Record
 from gateway.reload import Snapshot
-from gateway.surfaces.http import Context, header_list, serve
+from gateway.surfaces.http import Context, Headers, serve
 
 
 def routes(context: Context) -> list[BaseRoute]:
@@ -21,8 +21,8 @@ class ChatCompletions:
         self._context = context
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def handle(snapshot: Snapshot, body: bytes, record: Record) -> Answer:
-            request = exchange.parse(body, header_list(scope), scope["query_string"].decode("latin-1"))
+        async def handle(snapshot: Snapshot, headers: Headers, body: bytes, record: Record) -> Answer:
+            request = exchange.parse(body, headers, scope["query_string"].decode("latin-1"))
             return await self._context.pipeline.chat(snapshot, request, record)
 
         await serve(self._context, scope, receive, send, handle)

@@ -78,7 +78,8 @@ async def _read(receive: Receive, limit: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-Handle = Callable[[Snapshot, bytes, Record], Awaitable[Answer]]
+Headers = tuple[tuple[str, str], ...]
+Handle = Callable[[Snapshot, Headers, bytes, Record], Awaitable[Answer]]
 
 
 async def serve(context: Context, scope: Scope, receive: Receive, send: Send, handle: Handle) -> None:
@@ -90,14 +91,15 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
     watcher: asyncio.Task[None] | None = None
     try:
         snapshot = await context.reloader.current()
-        plan.authenticate(snapshot.config.objectives, dict(header_list(scope)))  # who may not ask takes no place
+        headers = _headers(scope)
+        plan.authenticate(snapshot.config.objectives, dict(headers))  # who may not ask takes no place
         with context.limits.place():
             body = await read_body(scope, receive, context.max_body_bytes)
             record.received_s = record.since()
             work = asyncio.current_task()
             assert work is not None
             watcher = asyncio.create_task(_cancel_when_gone(receive, work))
-            answer = await _answered(handle(snapshot, body, record), record, context.log)
+            answer = await _answered(handle(snapshot, headers, body, record), record, context.log)
             if answer.stream is not None:
                 answer.stream = _ended_well(answer.stream, record, context.log)
             await send_answer(answer, send)
@@ -215,7 +217,7 @@ def answer(request: Request, value: object, status: int = 200) -> Response:
     return Response(dumps(value), status, media_type="application/json", headers=headers)
 
 
-def header_list(scope: Scope) -> tuple[tuple[str, str], ...]:
+def _headers(scope: Scope) -> Headers:
     """Names in lower case, values as text: their encoding is left open (RFC 9110), and most who need one send UTF-8."""
     return tuple((name.decode("latin-1"), _text(value)) for name, value in scope["headers"])
 
