@@ -25,7 +25,7 @@ from corrector.quoting import Quoting
 from corrector.strictyaml import Strict
 from corrector.templates import Prompt, Turn, load
 from wire.endpoint import Endpoint
-from wire.errors import Malformed, TimedOut, WireError
+from wire.errors import Malformed, Rejected, TimedOut, WireError
 
 HOLD_CHARS = 24  # the tail that stays back, so that no half of a delimiter or placeholder slips out
 LONGEST_WORD = 64
@@ -87,7 +87,6 @@ class Corrector:
         usage = Usage()
         masked = await _aside(len(task.draft), protect.mask, task.draft, self._quoting.pattern)
         hides = task.must_be_able_to_refuse and await _aside(len(task.draft), protect.hides_prose, masked)
-        crowded = task.must_be_able_to_refuse and task.objectives != task.required
         if not hides and not protect.prose(masked.text):
             reason = "nothing_to_correct" if task.draft.strip() else "empty_draft"
             yield task.draft
@@ -95,14 +94,15 @@ class Corrector:
             return
         self._corrections += 1
         try:
-            shown = masked
-            if hides:
-                shown = await _aside(len(task.draft), protect.shown, task.draft, self._quoting.pattern)
-            if (hides or crowded) and (refusal := await self._refusal(task, shown, usage)) is not None:
-                yield refusal.text
-                yield refusal
-                return
             asked = await _aside(_length(task), self._asked, task, masked)
+            # Of several parts each would be refused by itself, and the next one go on.
+            crowded = task.objectives != task.required or len(asked.parts) > 1
+            if hides or (crowded and task.must_be_able_to_refuse):
+                shown = await _aside(_length(task), self._shown, task, asked.joiner) if hides else masked
+                if (refusal := await self._refusal(task, shown, usage)) is not None:
+                    yield refusal.text
+                    yield refusal
+                    return
             async with aclosing(self._parts(task, asked, usage)) as pieces:
                 async for piece in pieces:
                     yield piece
@@ -146,6 +146,10 @@ class Corrector:
         context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in kept)
         return _Asked(masked, joiner, context, shortened, segments.split(masked.text, size))
 
+    def _shown(self, task: Task, joiner: str) -> protect.Masked:
+        """The draft as it is only read: nothing of what it says is masked, and what imitates the prompt is quoted."""
+        return protect.shown(self._quoting.quote(task.draft, joiner))
+
     async def _refusal(self, task: Task, masked: protect.Masked, usage: Usage) -> Correction | None:
         """A refusal of the draft, if what is required makes one by itself. Anything else is not made use of.
 
@@ -177,7 +181,7 @@ class Corrector:
             except WireError as error:
                 if not task.keep_draft_on_failure:
                     raise
-                part.verdict, part.reason, part.sent = "failed", _failure(error), task.draft
+                part.verdict, part.reason, part.sent = "failed", failure(error), task.draft
                 return joined([part], usage, dropped_turns=0)
             said = part.written.replace(asked.joiner, "") if asked.joiner else part.written
             if gate.refuses(core, said) and not protect.PLACEHOLDER.search(said):
@@ -284,7 +288,7 @@ class Corrector:
         except WireError as error:
             if not task.keep_draft_on_failure:
                 raise
-            part.verdict, part.reason = "failed", _failure(error)
+            part.verdict, part.reason = "failed", failure(error)
             ready = part.original(spans, restorer.restored, joiner)
         part.sent += ready
         part.compare(part.draft(spans))
@@ -345,13 +349,14 @@ class Corrector:
 async def whole(corrector: Corrector, task: Task, *, tries: int = 1) -> Correction:
     """The correction in one piece, for who does not stream.
 
-    With `tries`, one that fails is made anew, after a while: an engine that died is back within seconds.
+    With `tries`, one that fails is made anew, after a while: an engine that died is back within seconds. Not one that
+    the engine will not take.
     """
     for attempt in range(1, tries + 1):
         try:
             return await last(corrector.correct(task))
-        except WireError:
-            if attempt == tries:
+        except WireError as error:
+            if attempt == tries or (isinstance(error, Rejected) and error.of_the_request):
                 raise
             await asyncio.sleep(attempt * RESTART_S)
     raise AssertionError("the last try returns or raises")
@@ -387,5 +392,6 @@ def _raise(fault: gate.Fault | None) -> None:
         raise Faulty(fault)
 
 
-def _failure(error: WireError) -> str:
+def failure(error: WireError) -> str:
+    """The reason of a verdict `failed`."""
     return "corrector_timeout" if isinstance(error, TimedOut) else "corrector_unavailable"

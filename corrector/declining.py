@@ -1,49 +1,91 @@
 """Does a text decline? By its words, in the languages that correctors mostly write: a sign that likeness cannot give.
 
 What shares nothing with a draft may be any other answer. Only what says, at its beginning, that it will not or cannot
-help is taken for a refusal, which may leave out the draft and all that is protected in it.
+help is taken for a refusal, which may leave out the draft and all that is protected in it. That somebody cannot do
+something is no refusal, nor is sympathy: the speaker must be who cannot, or helping what cannot be done.
 """
 
 import re
 
 WITHIN = 160  # characters: some say first that they understand
-_WORDS = (
-    r"sorry|(?:can|won)['’]?t|cannot|can not|will not|unable|not able|rather not|refuse|decline|not going to"
-    r"|not something (?:i|that)|not comfortable|do real harm",
-    r"tut mir leid|kann\b.{0,40}\bnicht|nicht helfen",  # German
-    r"désolée?|ne peux pas|ne puis",  # French
-    r"lo siento|no puedo|no podemos",  # Spanish
-    r"desculpe|lamento|não posso",  # Portuguese
-    r"mi dispiace|non posso",  # Italian
-    r"kan\b.{0,40}\bniet",  # Dutch
-    r"przepraszam|przykro mi|nie mogę",  # Polish
-    r"üzgünüm|yardımcı olamam",  # Turkish
-    r"не могу|не можу|извините|вибачте",  # Russian, Ukrainian
-    r"xin lỗi|không thể",  # Vietnamese
-    r"maaf|tidak (?:bisa|dapat)",  # Indonesian, Malay
-    r"kan (?:inte|ikke)|tyvärr|ledsen|beklager|desværre|dessverre",  # Swedish, Danish, Norwegian
-    r"en voi|valitettavasti|pahoittelen",  # Finnish
-    r"nemohu|nemůžu|nemôžem|bohužel|bohužiaľ|omlouvám",  # Czech, Slovak
-    r"nem tudok|sajnálom|sajnos",  # Hungarian
-    r"nu pot|îmi pare rău",  # Romanian
-    r"ho sento|no puc",  # Catalan
-    r"ne mogu|žao mi je|не мога|съжалявам",  # Croatian, Serbian, Bulgarian
-    r"δεν μπορώ|λυπάμαι|συγγνώμη",  # Greek
+# What stands in quotes, but at the beginning, somebody else is to say: "You could tell him: 'I can't lend you that.'"
+_QUOTED = re.compile(
+    r"(?!\A)(?:\"[^\"\n]*\"?|“[^”\n]*”?|„[^“”\n]*[“”]?|«[^»\n]*»?|「[^」\n]*」?|(?<!\w)'[^'\n]*'(?!\w))"
+)
+# Between the speaker and what is declined, as in "I, as an assistant, really can't".
+_TRULY = r"(?:,? (?:\w+ly|just|also|still|do|must|would|will|have to|as an? [\w ]{2,30}?),?){0,3}"
+_CANNOT = r"(?:can(?:'t|not| not)|won't|will not|unable to|not able to)"
+_HELP = r"help|assist|advise|support|provide|offer|give (?!up)|answer|comply|discuss|share|fulfil|condone|take part"
+_IDIOM = (
+    r"believe|recommend[^.!?\n]{0,40} enough|wait|imagine|stress|overstate|emphasi[sz]e|thank|help but|lie\b|promise"
+    r"|guarantee|remember"
+)
+_DECLINING = (
+    rf"I(?:'m|'d| am)?{_TRULY} (?:{_CANNOT}|unable|not able|not going to|rather not|refuse|decline"
+    rf"|(?:not|don't feel|do not feel) comfortable)\b(?!\W+(?:{_IDIOM}))",
+    rf"we(?:'re| are)?{_TRULY} {_CANNOT} (?:be able to )?(?:{_HELP})",
+    rf"(?<!you )(?<!they )(?<!he ){_CANNOT} (?:be able to )?(?:(?:help|assist)(?: you)? with|comply"
+    r"|be (?:fulfil|answer|provid|assist))",
+    rf"(?:\A|[.!?\n]\s*){_CANNOT} (?:help|assist|comply|do (?:that|this|it)\b)",
+    r"not something (?:that )?(?:I|we)\b",
+    # German and Dutch, where what is negated may stand between.
+    r"(?:ich kann|kann ich)\b[^.!?\n]{0,40}\bnicht\b|(?:ich|wir)\b[^.!?\n]{0,60}\bnicht (?:\w+ )?\w*helfen\b",
+    r"(?:ik kan|kan ik)\b[^.!?\n]{0,40}\bniet\b|wij? kunnen\b[^.!?\n]{0,40}\bniet (?:\w+ )?helpen\b",
+    # Swedish, Danish, Norwegian
+    r"(?:j[ae]g (?:\w+ )?kan|kan j[ae]g)\b[^.!?\n]{0,40}\bi(?:nte|kke)\b|vi kan (?:\w+ )?i(?:nte|kke) hj[äæe]lp",
+    # French, Spanish, Portuguese, Italian, Catalan, Romanian; "nu pot" is what they cannot as well.
+    r"je ne (?:peux|puis|saurais|(?:vous|te) aiderai)\b|nous ne pouvons pas (?:vous |t')?aider",
+    r"no puedo\b|no podemos (?:ayudar|proporcionar|ofrecer|responder)",
+    r"n(?:ão|on) posso\b|no puc\b",
+    r"nu (?:te |vă )?pot (?:să )?(?:te |vă |îți )?(?:ajut|răspund|ofer|discut|asist)",
+    # Polish, Czech, Slovak; Russian, Ukrainian, Bulgarian; Croatian and Serbian, whose "ne mogu" is theirs as well.
+    r"(?:nie mogę|nemohu|nemůžu|nemôžem|не могу|не можу|не мога)\b",
+    r"ne mogu (?:\w+ ){0,3}?(?:pomoći|pomagati|odgovoriti|pružiti|savjetovati|savetovati)",
+    # Finnish, Hungarian, Turkish, Greek
+    r"(?:en voi|nem tudok|(?:yardımcı ol|yardım ed)[ae](?:mam|mem|mıyorum|miyorum)|δεν μπορώ)\b",
+    # Vietnamese, Indonesian and Malay
+    r"tôi (?:\w+ )?không thể|không thể (?:giúp|hỗ trợ|cung cấp|trả lời)",
+    r"(?:saya|kami|aku) (?:\w+ )?tidak (?:bisa|dapat)|tidak (?:bisa|dapat) (?:membantu|memberi|menyedia|menjawab)",
 )
 _SCRIPTS = (  # without spaces, or with marks that are no letters: no word has a border there
-    "抱歉|对不起|對不起|无法|無法|不能",
-    "申し訳|できません|できかねます|ごめん",
-    "죄송|수 없|미안",
-    "آسف|لا أستطيع|لا يمكنني",
-    "क्षमा|माफ़|नहीं कर",
-    "দুঃখিত|পারছি না|পারব না",
-    "ขอโทษ|ขออภัย|ไม่สามารถ",
-    "מצטער|סליחה|לא יכול",
-    "متأسف|متاسف|نمی.?توان",
+    r"(?<!们)(?<!們)我[^。！？，,\n们們]{0,6}(?:不能|无法|無法|不会|不會|拒绝|拒絕)",  # Chinese
+    r"(?:不能|无法|無法|不会|不會)[^。！？，,\n]{0,6}"
+    r"(?:[帮幫](?!派)|协助|協助|回答|(?:提供|給|给)(?:您|你|任何|相关|相關|此|这|這|该|該|有关|有關))",
+    r"(?:手伝|答え|回答|提供|対応|協力|案内|お力|支援|手助け|お教え|応じ)[^。！？\n]{0,10}"
+    r"(?:でき(?:ません|かねます|ない)|(?:いた)?しかねます|られません)",  # Japanese
+    r"(?:도와|도움|돕|답변|제공|알려|안내|지원|응할|협조)[^.!?\n]{0,14}수[는가]? 없",  # Korean
+    r"لا أستطيع|لا يمكنني|لا يمكننا مساعد",
+    r"मैं [^।!?\n]{0,40}नहीं|(?:मदद|सहायता) नहीं कर",
+    r"পারছি না|পারব না|পারবো না",
+    r"(?:ฉัน|ผม|ดิฉัน).{0,12}ไม่สามารถ|ไม่สามารถ.{0,12}(?:ช่วย|ตอบ|ให้ข้อมูล|ให้คำ)",
+    r"אני (?:\w+ )?לא יכול|לא (?:יכול|נוכל|אוכל)\S* (?:לעזור|לסייע)",
+    r"نمی.?توانم",
 )
-_DECLINES = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b|{'|'.join(_SCRIPTS)}", re.IGNORECASE)
+# An apology, that goes on: "but", or a comma. Before a full stop, "for" or "that" it is sympathy.
+_APOLOGY = (
+    r"désolée?|lo siento|desculpe|lamento|mi dispiace|(?<!das )tut mir (?:sehr )?leid|przepraszam|przykro mi|üzgünüm"
+    r"|извините|вибачте|съжалявам|xin lỗi|maaf|ledsen|beklager|pahoittelen|omlouvám(?: se)?|sajnálom|îmi pare rău"
+    r"|ho sento|žao mi je|λυπάμαι|συγγνώμη|抱歉|对不起|對不起|آسف|क्षमा करें|माफ़ करें|দুঃখিত|מצטערת?|סליחה|مت[أا]سفم"
+)
+_GOES_ON = (
+    r"(?=\s*[,;:،，]|\s+(?:aber|mais|pero|mas|ma|men|mutta|ale|ama|но|але|tapi|tetapi|nhưng|dar|però|ali|αλλά|但|אבל|لكن)\b)"
+    r"(?!\W+(?:dass|que|che|że|что|що|hogy|že|at|att|că|ότι)\b)"
+)
+_SORRY = (
+    r"(?:(?:\A|[.!?\n]\s*)(?:\w+\W+){0,2}|(?:I|we)(?:'m| am|'re| are) (?:\w+ )?)sorry(?:[,;:] |,? but\b|,? no\b)"
+    r"(?!(?:that|this|it|what|how)(?: \w+)? (?:must|sounds?|hard|tough|difficult|painful|terrible|awful)\b)"
+)
+_SORRY_SCRIPTS = (
+    r"申し訳(?:ありません|ございません|ない)?(?:です)?(?:が|けど|、)|ごめん(?:なさい|ね)?(?:が|けど|、)"
+    r"|(?:죄송|미안)\S{0,4}(?:지만|만|,)|(?:ขอโทษ|ขออภัย)(?:ด้วย)?(?:ครับ|ค่ะ|คะ)? ?(?:แต่|ฉัน|ผม|ดิฉัน|ไม่)"
+)
+_DECLINES = re.compile(
+    rf"\b(?:{'|'.join(_DECLINING)}|{_SORRY})|(?:{_APOLOGY}){_GOES_ON}|{_SORRY_SCRIPTS}|{'|'.join(_SCRIPTS)}",
+    re.IGNORECASE,
+)
 
 
 def declines(text: str) -> bool:
     """Does it say so within its first characters?"""
-    return _DECLINES.search(text.lstrip()[:WITHIN]) is not None
+    head = text.lstrip()[:WITHIN].replace("\u2019", "'")
+    return _DECLINES.search(_QUOTED.sub("", head)) is not None

@@ -1,5 +1,6 @@
 """Is a correction fit to be sent in place of the draft? Pure functions; each fault is one word of `Fault`."""
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -8,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from corrector import words
 from corrector.declining import WITHIN, declines
 from corrector.strictyaml import Strict
 
@@ -21,10 +23,12 @@ REFUSAL_CHARS = 400  # of a refusal, at most
 REFUSAL_SHARED = 0.2  # of its pieces, at most: what stands in the draft as well
 COPY_CHARS, COPY_SHARED = 40, 0.5  # so much that has been written, with so much of the draft, is no refusal to be
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
-LOOP_TAIL_WORDS = 240
+LOOP_TAIL_CHARS = 2400
+FEWEST_LETTERS = 12  # that tell which script a text is in
+MIXED = 0.2  # of the letters: so many are of another script in a text that has two
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
 # From where one begins, and without going back: what has no end in a long text would cost the square of its length.
-_SENTENCE = re.compile(r"(?<![^.!?\n])[^.!?\n]{20,}+[.!?\n]")
+_SENTENCE = re.compile(r"(?<![^.!?。！？\n])[^.!?。！？\n]{20,}+[.!?。！？\n]")
 # By itself a model ends for one of these; `length`, `content_filter`, `abort` and others are half an answer.
 _ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", None)
 
@@ -75,8 +79,7 @@ def whole(
         return None
     if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"
-    ours, theirs = script(correction), script(draft)
-    return "other_script" if ours and theirs and ours != theirs else None
+    return "other_script" if _in_another_script(draft, correction) else None
 
 
 def loops(text: str) -> bool:
@@ -87,20 +90,27 @@ def loops(text: str) -> bool:
 def _has_loop_of(draft: str, correction: str) -> bool:
     """Does the draft loop as well, if only in its midst, where the correction may have come to so far?"""
     tail = " ".join(_tail(correction))
-    return loops(draft) or (bool(tail) and tail in " ".join(draft.split()))
+    return loops(draft) or (bool(tail) and tail in " ".join(words.split(draft)))
 
 
 def _tail(text: str) -> list[str]:
     """The words at the end that are something said four times over, if they are."""
-    words = text[-2400:].split()[-LOOP_TAIL_WORDS:]
-    for period in range(1, len(words) // 4 + 1):
-        if words[-1] != words[-1 - period]:  # as good as always
+    said = words.split(text[-LOOP_TAIL_CHARS:])
+    for period in range(1, len(said) // 4 + 1):
+        if said[-1] != said[-1 - period] or not _repeats(said, period, 4):  # as good as always
             continue
-        times = 4 if period >= 3 else 10
-        span = period * times
-        if len(words) >= span and words[period - span :] == words[-span:-period]:
-            return words[-span:]
+        worth = words.worth(said[-period:])
+        # Less than a few words may be said ten times, or be a laugh: `哈哈哈哈哈哈哈哈哈哈` is three words at most.
+        times = 4 if worth >= words.A_FEW else max(10, math.ceil(10 / worth))
+        if _repeats(said, period, times):
+            return said[-period * times :]
     return []
+
+
+def _repeats(said: list[str], period: int, times: int) -> bool:
+    """Are the last so many words there as often, one time after the other?"""
+    span = period * times
+    return len(said) >= span and said[period - span :] == said[-span:-period]
 
 
 def refuses(draft: str, correction: str) -> bool:
@@ -140,8 +150,21 @@ def _sentences(text: str) -> Counter[str]:
     return Counter(said.strip() for said in _SENTENCE.findall(text) if any(map(str.isalpha, said)))
 
 
-def script(text: str) -> str | None:
-    """The script that most letters of the text belong to (`LATIN`, `CYRILLIC`, `CJK` ...), or None.
+def _in_another_script(draft: str, correction: str) -> bool:
+    """Is most of it in another script than most of the draft is, and strange to it?
+
+    Of a text that has two, such as an answer about code or a translation, either may come to be the larger part.
+    """
+    ours, theirs = _scripts(correction), _scripts(draft)
+    if min(ours.total(), theirs.total()) < FEWEST_LETTERS:
+        return False
+    [(after, _)], [(before, _)] = ours.most_common(1), theirs.most_common(1)
+    both = theirs[after] >= MIXED * theirs.total() and ours[before] >= MIXED * ours.total()
+    return after != before and not both
+
+
+def _scripts(text: str) -> Counter[str]:
+    """How many letters of the text belong to each script (`LATIN`, `CYRILLIC`, `CJK` ...).
 
     Chinese, Japanese and Korean mix theirs, so they count as one.
     """
@@ -150,6 +173,4 @@ def script(text: str) -> str | None:
     for char in filter(str.isalpha, _NOT_ASCII.findall(head)):
         first = unicodedata.name(char, "").split(" ")[0].split("-")[0]
         counts["CJK" if first in {"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "IDEOGRAPHIC"} else first] += 1
-    if sum(counts.values()) < 12:
-        return None
-    return counts.most_common(1)[0][0]
+    return counts

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from corrector.segments import tokens
 from corrector.templates import Prompt
 from wire.codec import dumps, loads
 from wire.endpoint import Endpoint, Opened, json_batches
@@ -32,7 +33,7 @@ SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.25, 4.0
 
 @dataclass(slots=True)
 class Usage:
-    """Of all generations of one correction."""
+    """Of all generations of one correction. Tokens that an engine did not come to tell are estimated."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -89,7 +90,7 @@ async def _generate(
     usage.finish_reason = None
     usage.before = (usage.prompt_tokens, usage.completion_tokens)
     opened: Opened | None = None
-    written = False
+    written = ""
     try:
         opened = await endpoint.post(path, dumps(body), headers, total_s=left_s)
         if usage.queue_s is None:
@@ -98,7 +99,7 @@ async def _generate(
             if text := "".join([_take(event, usage, endpoint.name) for event in events]):
                 if usage.first_token_s is None:
                     usage.first_token_s = time.monotonic() - usage.started
-                written = True
+                written += text
                 yield text
     except (Rejected, Reported) as error:
         meant = error if written else _meant(error)
@@ -106,6 +107,10 @@ async def _generate(
     finally:
         if opened is not None:
             opened.close()
+        if written and usage.before == (usage.prompt_tokens, usage.completion_tokens):
+            # An engine tells in its last event, which a generation that is cut never comes to.
+            usage.prompt_tokens += tokens(as_text(body.get("prompt") or body.get("messages", "")))
+            usage.completion_tokens += tokens(written)
     if usage.finish_reason is None:
         raise Dropped(f"{endpoint.name} ended its answer without a finish_reason")
 
@@ -133,13 +138,17 @@ def _said(error: Rejected | Reported) -> str:
 
 
 def request(model: str, prompt: Prompt, max_tokens: int, salt: str = "") -> tuple[str, Json]:
-    """Path and body: a text is completed, messages are answered. `salt` is vLLM's `cache_salt`."""
+    """Path and body: a text is completed, messages are answered.
+
+    `salt` is vLLM's `cache_salt`; a vLLM is also told not to mind what is repeated, as some checkpoints have it do: a
+    correction repeats its prompt.
+    """
     asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
     path = "/completions" if isinstance(prompt, str) else "/chat/completions"
     body = {
         "model": model,
         **asked,
-        **({"cache_salt": salt} if salt else {}),
+        **({"cache_salt": salt, "repetition_penalty": 1.0} if salt else {}),
         "max_tokens": max_tokens,
         "temperature": 0,
         "stream": True,

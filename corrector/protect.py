@@ -10,14 +10,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 _CONTAINER = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])))*[ \t]*"  # of list items and block quotes
+# Letters of scripts without spaces, and Hangul, whose particles follow a word at once: Thai to Khmer, kana, Han.
+_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_NAME = rf"(?:[^\W{_UNSPACED}]|-)"  # a character of a name in an address
 # Where a span may begin. The named ones end where their closing mark stands; the rest are whole.
 _OPENER = (
     rf"(?<![^\n\r])(?P<fence>{_CONTAINER}(?P<mark>`{{3,}}(?=[^`\n\r]*(?:[\n\r]|\Z))|~{{3,}}))",
     r"(?P<ticks>`+)",
     r"(?P<math>\$\$|\\[(\[]|\\begin\{(?P<env>[A-Za-z*]{1,20})\})",
     r"(?P<url>(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.))",
-    r"(?<![\w$\\])\$(?![\s$])[^$\n]{0,300}[^\s$\\]\$(?![\d$])",  # pandoc's rule: "$5 and $10" is money
-    r"(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}",
+    # Pandoc's rule: "$5 and $10" is money, and so is "US$5", but none is in "H$_2$O" and "5$^\circ$C".
+    r"(?:(?<![A-Za-z0-9_$\\])\$(?![\s$])|(?<=[A-Za-z0-9])\$(?=[\\^_{]))[^$\n]{0,300}[^\s$\\]\$(?![\d$])",
+    rf"(?<![^\W{_UNSPACED}])(?<![.+-])(?:{_NAME}|[.+]){{1,64}}@{_NAME}{{1,63}}(?:\.{_NAME}{{1,63}}){{1,8}}",
     r"\[\[[0-9]{1,9}\]\]",  # what already looks like a placeholder is one more span
 )
 _CLOSER = re.compile(r"`+|\$\$|\\[)\]]|\\end\{[A-Za-z*]{1,20}\}")
@@ -25,12 +29,21 @@ _NEWLINE = re.compile(r"\r\n?|\n")
 # A line break inside inline code, but no border of a block: CommonMark's spans end with their paragraph.
 _SOFT_BREAK = re.compile(r"\r?\n(?![ \t]*(?:[\r\n>#|~]|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```))")
 _URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\u300a-\u3011]|[()\[\]{}]")
+# A host of Latin letters ends before others; a path may go on in them, as a wiki's does.
+_HOST_END = re.compile(rf"[A-Za-z0-9.:@-]*[A-Za-z0-9](?=[{_UNSPACED}])")
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PARAGRAPH_END = re.compile(r"\n[ \t]*(?=[\r\n])")
 LONGEST_MATH = 4000
 FEWEST_WORDS = 6  # of a span that says something, rather than names it
 _WORD = re.compile(r"[^\W\d_]{2,}")
 _CODE = re.compile(r"[{}\[\]<>=_$\\/|#+&@%^~]|\w\(|\w\.\w|[;:](?=\n|\Z)")  # marks that prose has few of
+_IN_BRACES = r"(?:[^{}<>=;\[\]$\\|_@^~\"(]|(?<!\w)\()*"  # no code, in which a string may stand
+_SAYS = re.compile(
+    r"(?<!\\)\"(?P<double>(?:[^\"\\\n]|\\.)*)\"|(?<!\w\w)'(?P<single>[^'\n]*)'|(?<=[\s(=,:+])`(?P<ticks>[^`\n]*)`"
+    rf"|>(?P<tags>{_IN_BRACES})<|\{{(?P<braces>{_IN_BRACES})\}}"
+    r"|(?m:(?:(?<!\S)(?:#+|//+|--|/\*+|;+|%+|<!--)|^[ \t]*\*+)[ \t]+(?P<comment>[^\n]*))"
+)
+_PHRASE = re.compile(rf"\S\s+\S+\s+\S|[{_UNSPACED}]{{4}}")  # three words at least
 _SAID = re.compile(r"[^\W_]")
 _SCHEME = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
 NOTHING = r"(?!)"  # the pattern of no further spans
@@ -62,15 +75,15 @@ def mask(text: str, also: str = NOTHING) -> Masked:
     return Masked("".join((*kept, text[done:])), tuple(spans))
 
 
-def shown(text: str, also: str) -> Masked:
-    """The same without spans of the kinds known here: what code blocks and formulas say stands there as it is."""
+def shown(text: str) -> Masked:
+    """The same with what looks like a placeholder alone: what code blocks and formulas say stands there as it is."""
     spans: list[str] = []
 
     def span(match: re.Match[str]) -> str:
         spans.append(match.group())
         return f"[[{len(spans)}]]"
 
-    return Masked(re.sub(f"{PLACEHOLDER.pattern}|{also}", span, text), tuple(spans))
+    return Masked(PLACEHOLDER.sub(span, text), tuple(spans))
 
 
 def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int]:
@@ -182,6 +195,8 @@ def _one_paragraph(text: str, start: int, end: int) -> bool:
 
 def _url_end(text: str, opener: re.Match[str]) -> int:
     """To white space, a quote, or a closing bracket whose opening one is not the URL's; less a sentence's own mark."""
+    if host := _HOST_END.match(text, opener.end()):
+        return host.end()
     brackets: list[str] = []
     end = len(text)
     for stop in _URL_STOP.finditer(text, opener.end()):
@@ -206,9 +221,11 @@ def prose(masked_text: str) -> bool:
 
 
 def hides_prose(masked: Masked) -> bool:
-    """Do the spans say something, as code does not: one of them, a line of it such as a comment, or all together?"""
+    """Do the spans say something, as code does not: one of them, a line, what is in its strings, or all together?"""
     parts = (part for span in masked.spans for part in (span, *span.splitlines()))
     if any(_reads_as_prose(_within_marks(part)) for part in parts):
+        return True
+    if sum(map(_words_said, masked.spans)) >= FEWEST_WORDS:
         return True
     return _reads_as_prose(" ".join(_within_marks(_SCHEME.sub("", span)) for span in masked.spans))
 
@@ -219,9 +236,22 @@ def _within_marks(span: str) -> str:
     return span[first.start() : len(span) - last.start()] if first and last else ""
 
 
+def _words_said(span: str) -> int:
+    """In strings, in comments, between tags and in braces; where it is but a word or two, it is a name."""
+    said = (match[match.lastgroup or 0] for match in _SAYS.finditer(span))
+    return sum(_words(text) for text in said if _PHRASE.search(text) and not _mostly_code(text))
+
+
 def _reads_as_prose(said: str) -> bool:
-    words = max(len(_WORD.findall(said)), sum(map(str.isalpha, said)) // 4)  # some languages have no spaces
-    return words >= FEWEST_WORDS and len(_CODE.findall(said)) < words * 0.1
+    return _words(said) >= FEWEST_WORDS and not _mostly_code(said)
+
+
+def _mostly_code(said: str) -> bool:
+    return len(_CODE.findall(said)) >= _words(said) * 0.1
+
+
+def _words(said: str) -> int:
+    return max(len(_WORD.findall(said)), sum(map(str.isalpha, said)) // 4)  # some languages have no spaces
 
 
 class SpanLost(Exception):

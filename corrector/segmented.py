@@ -40,6 +40,7 @@ class SegmentedDraft:
         self._running: list[asyncio.Task[None]] = []
         self._started = 0.0
         self._closed = False
+        self._whole = False  # one segment is the whole answer
 
     def grow(self, piece: str) -> None:
         """More of the draft. The segments that it completes are begun."""
@@ -47,7 +48,9 @@ class SegmentedDraft:
 
     def end(self) -> None:
         """The draft is whole."""
-        self._begin(self._segmenter.finish())
+        rest = self._segmenter.finish()
+        self._whole = not self._segments and len(rest) == 1
+        self._begin(rest)
         self._ready.put_nowait(None)
 
     async def corrected(self) -> AsyncGenerator[str | Correction, None]:
@@ -83,7 +86,7 @@ class SegmentedDraft:
     async def _correct(self, segment: _Segment) -> None:
         async with self._places:
             try:
-                task = replace(self._task, context=self._context(segment), draft=segment.draft, segment=True)
+                task = replace(self._task, segment=not self._whole, context=self._context(segment), draft=segment.draft)
                 async with aclosing(self._corrector.correct(task)) as pieces:
                     async for piece in pieces:
                         if isinstance(piece, Correction):

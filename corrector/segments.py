@@ -5,13 +5,14 @@ hand for an engine behind a URL, so the estimate errs on the long side.
 """
 
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import takewhile
 
-from corrector import protect
+from corrector import protect, words
 
 SHORTEST_SEGMENT = 80  # characters; a heading or a short list item waits for what comes after it
 LONGEST_SEGMENT = 500  # characters; a longer paragraph is cut after a sentence
+LOOKED_BACK = 60  # words that a correction may have gone on in of its own, and still be found in the draft
 
 _BORDERS = (
     re.compile(r"\n[ \t]*\n+"),  # paragraphs
@@ -19,19 +20,20 @@ _BORDERS = (
     re.compile(r"[.!?…。！？][\"')\]]*\s+|[。！？]"),  # sentences
     re.compile(r"\s+"),  # words
 )
+_FIGURES = re.compile(r"[\n -@|]?[0-9]")  # each, and the mark or the space before it
 
 
 def tokens(text: str) -> int:
     """Estimated tokens, rather too many: 3 characters of ASCII make one, and 4 bytes of anything else three.
 
     A small vocabulary has hardly a word of most languages, and not every character: of SmolLM2's, a Chinese one takes
-    1.7 tokens, a Korean one 2.2, an emoji 3. What is estimated too short is cut off at its limit.
+    1.7 tokens, a Korean one 2.2, an emoji 3. Every figure is a token, and so is what parts two numbers. What is
+    estimated too short is cut off at its limit.
     """
-    if text.isascii():
-        return (len(text) + 2) // 3
-    ascii_chars = len(text.encode("ascii", "ignore"))
-    other_bytes = len(text.encode("utf-8", "replace")) - ascii_chars
-    return (ascii_chars + 2) // 3 + (other_bytes * 3 + 3) // 4
+    figures = sum(map(len, _FIGURES.findall(text)))
+    ascii_chars = len(text if text.isascii() else text.encode("ascii", "ignore"))
+    other_bytes = 0 if ascii_chars == len(text) else len(text.encode("utf-8", "replace")) - ascii_chars
+    return figures + (ascii_chars - figures + 2) // 3 + (other_bytes * 3 + 3) // 4
 
 
 def split(text: str, size: int) -> list[str]:
@@ -84,35 +86,44 @@ def shorten(text: str, size: int) -> str:
 def resumed(draft: str, written: str) -> tuple[int, bool]:
     """How far into the draft a partly written correction has come, in characters; and may the rest follow as it is?
 
-    To the end of the last three words of the correction that stand in the draft too, and once only. If
+    To the end of the last few words of the correction that stand in the draft too, and once only. If
     the correction went on in other words, then back to the start of that sentence: better twice than
     not at all. 0 where nothing matches. What is a copy so far goes on where it ends.
     """
-    words, said = written.split(), written.strip()
+    said = written.strip()
     lead = len(draft) - len(draft.lstrip())
     end = lead + len(said)
     within = draft[end : end + 1].isalnum() and written[-1:].isspace()  # "You can " of "You cannot"
-    if words and draft.startswith(said, lead) and not within:  # so far it is a copy
+    if said and draft.startswith(said, lead) and not within:  # so far it is a copy
         return end, True
-    for last in range(len(words), max(2, len(words) - 60), -1):
-        run = r"(?<!\w)" + r"\s+".join(re.escape(word) for word in words[last - 3 : last]) + r"(?!\w)"
-        matches = list(re.finditer(run, draft))
-        if len(matches) == 1 and _covered(draft[: matches[0].end()], words[:last]):
+    for run, seamless in _last_runs(words.split(said)):
+        matches = list(re.finditer(words.pattern(run), draft))
+        if len(matches) == 1 and _covered(draft[: matches[0].end()], said):
             end = matches[0].end()
-            if last == len(words):
+            if seamless:
                 return end, True
             borders = [border.end() for kind in _BORDERS[1:3] for border in kind.finditer(draft)]
             return max(
                 (border for border in borders if border < end or not draft[end:border].strip()), default=0
             ), False
-    return 0, not words
+    return 0, not said
 
 
-def _covered(draft: str, words: list[str]) -> bool:
-    """Does the correction say at least half of it? Three words in common may stand far ahead of all else."""
-    wanted = Counter(draft.lower().split())
-    said = Counter(word.lower() for word in words)
-    return 2 * (wanted & said).total() >= wanted.total()
+def _last_runs(said: list[str]) -> Iterator[tuple[list[str], bool]]:
+    """Runs of a few words, from the last on backwards; and is it the last, behind which nothing is said?"""
+    for last in range(len(said), 0, -1):
+        first = last
+        while first and words.worth(said[first:last]) < words.A_FEW:
+            first -= 1
+        if words.worth(said[first:last]) < words.A_FEW or words.worth(said[last:]) >= LOOKED_BACK:
+            return
+        yield said[first:last], last == len(said)
+
+
+def _covered(draft: str, said: str) -> bool:
+    """Does the correction say at least half of it? A few words in common may stand far ahead of all else."""
+    wanted = words.counted(draft)
+    return 2 * (wanted & words.counted(said)).total() >= wanted.total()
 
 
 def at_border(text: str, place: int) -> bool:
@@ -180,13 +191,19 @@ class Segmenter:
 
     def _end(self, seen: int) -> int:
         """The end of the first segment; 0 while it is not complete. No border up to `seen` is still to show."""
-        blocks = (match.end() for match in _BLOCK_END.finditer(self._held, SHORTEST_SEGMENT))
-        block = next(protect.uncut(self._held, blocks, self._also), 0)
+        block = self._first(seen, (match.end() for match in _BLOCK_END.finditer(self._held, SHORTEST_SEGMENT)))
         if 0 < block <= LONGEST_SEGMENT or seen <= LONGEST_SEGMENT:
             return block if block <= LONGEST_SEGMENT else 0
-        sentences = _sentence_ends(self._held, LONGEST_SEGMENT // 2)
-        sentence = next(protect.uncut(self._held, sentences, self._also), 0)
+        sentence = self._first(seen, _sentence_ends(self._held, LONGEST_SEGMENT // 2))
         return min(block or sentence, sentence or block)
+
+    def _first(self, seen: int, places: Iterable[int]) -> int:
+        """Of ascending places up to `seen` the first that no span reaches across; 0 if there is none.
+
+        What stands behind a later one may yet become such a span, together with what stands before it.
+        """
+        near = takewhile(lambda place: place <= seen, places)
+        return next(protect.uncut(self._held, near, self._also), 0)
 
 
 def _sentence_ends(text: str, start: int) -> Iterator[int]:

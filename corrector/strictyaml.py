@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+# What clients of an API put after its URL themselves; the longer ones first.
+ROUTES = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
+
 Step = str | int
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,6 +31,9 @@ def _http(url: str) -> str:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
         raise ValueError(f"{url!r} must be a URL such as https://host/v1")
+    if (whole := url.rstrip("/")).endswith(ROUTES):
+        route = next(route for route in ROUTES if whole.endswith(route))
+        raise ValueError(f"{url!r} is a URL of one route: say {whole.removesuffix(route)!r}")
     return url
 
 
@@ -46,9 +52,26 @@ Urls = Annotated[
 """One URL, or a list of different ones."""
 
 
+def _variable(name: str) -> str:
+    """What is no name may be the secret itself, and errors go into logs: it is not told."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("takes the name of an environment variable")
+    return name
+
+
+Variable = Annotated[str, AfterValidator(_variable)]
+"""The name of an environment variable that holds a secret."""
+
+
 def secret(variable: str | None) -> str:
     """What the environment holds under a name, without the space or newline that files of secrets end in; or ""."""
     return os.environ.get(variable or "", "").strip()
+
+
+def unset(variable: str) -> str:
+    """Says that it holds nothing. Some keys look like names: only one such as variables mostly have is told."""
+    told = variable if variable.isupper() else "that it names"
+    return f"the environment variable {told} is not set"
 
 
 class ConfigError(Exception):

@@ -12,6 +12,9 @@ WireError
 from collections.abc import Mapping
 from typing import Any
 
+# No key, no credit, no such model or address, no time: whatever the service is asked gets the same answer.
+_OF_THE_SERVICE = (401, 402, 403, 404, 405, 407, 408, 429)
+
 
 class WireError(Exception):
     """Base of all. The message names the service, never its key and never a text of a user."""
@@ -39,6 +42,11 @@ class Rejected(WireError):
         self.status = status
         self.headers = headers
         self.body = body
+
+    @property
+    def of_the_request(self) -> bool:
+        """Is the request itself at fault? Asked again, here or elsewhere, it would be once more."""
+        return 400 <= self.status < 500 and self.status not in _OF_THE_SERVICE
 
 
 class Reported(WireError):

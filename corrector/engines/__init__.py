@@ -10,7 +10,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, cast
+from typing import Annotated, Any, Protocol, Self, cast
+
+from pydantic import Field
 
 from corrector.strictyaml import Strict
 
@@ -20,7 +22,7 @@ class EngineOptions(Strict):
 
     kind: str
     model: str = ""
-    context: int = 4096  # tokens that prompt and answer may have together
+    context: Annotated[int, Field(ge=256)] = 4096  # tokens that prompt and answer may have together
 
     @property
     def salts_prefixes(self) -> bool:

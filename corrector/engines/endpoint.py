@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import Literal
 
 from corrector.engines import EngineOptions, Launch
-from corrector.strictyaml import Urls, secret
+from corrector.strictyaml import Urls, Variable, secret
 
 
 class Options(EngineOptions):
     kind: Literal["endpoint"]
     base_url: Urls
     model: str
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     cache_salt: bool = False  # the URL is vLLM's: a request may carry one
 
     @property

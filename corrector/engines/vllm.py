@@ -57,7 +57,6 @@ class Options(EngineOptions):
 
     kind: Literal["vllm"]
     model: str
-    context: Annotated[int, Field(ge=256)] = 4096
     adapter: str | None = None
     drafting: Literal["none", "ngram", "suffix", "answer"] = "none"
     draft_length: Annotated[int, Field(ge=1, le=64)] = 16
@@ -71,9 +70,14 @@ class Options(EngineOptions):
         return True
 
     def correcting(self) -> Self:
-        """With drafts by vLLM's own `ngram`: measured, they have not lost under any load (docs/performance.md)."""
+        """With drafts by vLLM's own `ngram`: measured, they have not lost under any load (docs/performance.md).
+
+        And without what a checkpoint's generation_config.json asks for: a penalty for repeating counts the prompt too,
+        of which a correction is a copy for the most part. Where its answers end is read from there all the same.
+        """
         said = "drafting" in self.model_fields_set or "speculative_config" in self.options
-        return self if said else self.model_copy(update={"drafting": "ngram"})
+        options = {"generation_config": "vllm", **self.options}
+        return self.model_copy(update={"drafting": self.drafting if said else "ngram", "options": options})
 
     @field_validator("model")
     @classmethod

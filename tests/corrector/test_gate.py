@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrector import declining, gate
+from corrector import gate
 from corrector.gate import GateOptions
 
 DRAFT = (
@@ -13,6 +13,15 @@ DRAFT = (
     "Black tea stands longer than green tea, and white tea wants water that has cooled a little."
 )
 SENTENCE = "This sentence says the same thing every time. "
+CHINESE = "请先把水烧开，然后温一温茶壶，再放入茶叶等四分钟。"
+THAI = "ต้มน้ำให้เดือดก่อน แล้วอุ่นกาน้ำชา จากนั้นใส่ใบชาและรอสี่นาที "
+PANDAS = (
+    "你可以先用pandas读取表格里的数据，再用matplotlib把结果画成一张图：先import pandas和import matplotlib，"
+    "然后调用read_csv来读取文件，最后调用plot来画。"
+)
+MOSTLY_CHINESE = "先用pandas读取数据，再用matplotlib把结果画成图，最后把图保存到文件里，以后随时可以打开来看。"
+IN_ENGLISH = "Read the data with pandas and plot it with matplotlib, then keep the figure."
+TRANSLATED = "The Russian translation is: Добрый день, как у вас дела сегодня? Let me know if you need anything else!"
 
 
 @pytest.mark.parametrize(
@@ -34,6 +43,11 @@ SENTENCE = "This sentence says the same thing every time. "
         (DRAFT, "Вскипятите воду в чайнике, согрейте его и положите ложку листьев.", "stop", "other_script"),
         ("Да, это так.", "Да, это именно так.", "stop", None),
         ("42", "42 it is", "stop", None),
+        (PANDAS, PANDAS.replace("import", "导入"), "stop", None),
+        (MOSTLY_CHINESE, IN_ENGLISH, "stop", "other_script"),
+        (TRANSLATED, TRANSLATED.replace(" Let me know if you need anything else!", ""), "stop", None),
+        (TRANSLATED, "Русский перевод такой: Добрый день, как у вас дела сегодня?", "stop", "other_script"),
+        (CHINESE, f"{CHINESE[:-1]}。{CHINESE * 2}", "stop", "looping"),
     ],
 )  # fmt: skip
 def test_faults(draft: str, correction: str, finish_reason: str, fault: str | None) -> None:
@@ -65,6 +79,21 @@ def test_a_loop_may_be_copied_but_not_gone_on_with() -> None:
         ("a b c " * 3, False),
         ("ha " * 12, True),
         ("ha " * 5, False),
+        (CHINESE * 2, False),
+        (CHINESE * 3, True),
+        (CHINESE[:10] * 3, False),
+        (CHINESE[:10] * 4, True),
+        (THAI * 3, False),
+        (THAI * 4, True),
+        (THAI.replace(" ", "") * 4, True),
+        ("お湯を沸かして茶葉を入れ、四分間待ちます " * 4, True),
+        ("哈" * 20, False),
+        ("哈" * 40, True),
+        ("重要的事情说三遍，" * 3, False),
+        ("南无阿弥陀佛" * 4, False),
+        ("| 完成 " * 6, False),
+        ("第一步，把水烧开。第二步，把茶壶温好。第三步，把茶叶放好。第四步，把茶水倒好。", False),
+        ("＿" * 60, False),
         ("1. Buy milk.\n2. Buy bread.\n3. Buy eggs.\n4. Buy tea.", False),
         ("", False),
     ],
@@ -109,59 +138,18 @@ def test_a_refusal_is_short_and_has_hardly_anything_of_the_draft() -> None:
     assert not gate.refuses(DRAFT, " ".join(f"{refusal} {number}" for number in range(5))), "another answer"
 
 
-DECLINING = """
-I can’t help with that.
-I understand that you are angry, and that it hurts. I'm not able to help with it, though.
-Dabei kann ich leider nicht helfen.
-Je ne peux pas vous aider.
-Lo siento, no puedo ayudarte con eso.
-Desculpe, não posso ajudar com isso.
-Mi dispiace, non posso aiutarti.
-Daar kan ik je niet mee helpen.
-Przykro mi, nie mogę w tym pomóc.
-Üzgünüm, bu konuda yardımcı olamam.
-Я не могу с этим помочь.
-Вибачте, але я не можу допомогти.
-Tôi không thể giúp bạn việc này.
-Maaf, saya tidak bisa membantu.
-Jag kan inte hjälpa dig med det.
-Det kan jeg desværre ikke hjælpe med.
-En voi auttaa siinä.
-S tím bohužel nemohu pomoci.
-Sajnálom, ebben nem tudok segíteni.
-Îmi pare rău, nu pot să ajut.
-Ho sento, no puc ajudar-te.
-Žao mi je, ne mogu pomoći.
-Съжалявам, не мога да помогна.
-Δεν μπορώ να βοηθήσω.
-抱歉，我无法帮助您。
-申し訳ありませんが、お手伝いできません。
-죄송하지만 도와드릴 수 없습니다.
-لا أستطيع المساعدة في ذلك.
-क्षमा करें, मैं मदद नहीं कर सकता।
-দুঃখিত, আমি সাহায্য করতে পারছি না।
-ขออภัย ฉันไม่สามารถช่วยได้
-מצטער, אני לא יכול לעזור.
-متأسفم، نمی‌توانم کمک کنم.
-"""
-
-
-@pytest.mark.parametrize("text", DECLINING.strip().splitlines())
-def test_what_declines_says_so(text: str) -> None:
-    assert declining.declines(text)
-
-
-@pytest.mark.parametrize(
-    "text", [DRAFT, "The capital of France is Paris.", "No.", "", "Kochen Sie das Wasser.", "先把水烧开。"]
-)
-def test_what_answers_does_not_decline(text: str) -> None:
-    assert not declining.declines(text)
-    assert not declining.declines("x " * 80 + "sorry"), "at the beginning, if at all"
-
-
 def test_a_piece_of_the_draft_is_too_short_in_any_script() -> None:
     draft = "".join(f"第{number}步：先把水烧开，然后温一温茶壶，再放入茶叶，等四分钟后倒出来。" for number in range(40))
     assert gate.whole(draft, draft[:90], "stop", GateOptions(min_ratio=0.6)) == "too_short"
+
+
+def test_a_loop_without_spaces_may_be_copied_but_not_gone_on_with() -> None:
+    for said in (CHINESE, THAI):
+        draft = f"{said}{DRAFT}{said * 8}"
+        assert gate.whole(draft, draft, "stop", GateOptions()) is None
+        assert gate.growing(DRAFT[:100], said * 8, GateOptions(max_ratio=9)) == "looping"
+        for end in range(0, len(draft), 3):
+            assert gate.growing(draft, draft[:end], GateOptions()) is None
 
 
 RULES = "| Day | Task | Done |\n| --- | --- | --- |\n" + "| | | |\n" * 4

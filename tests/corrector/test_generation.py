@@ -8,7 +8,10 @@ from aiohttp import web
 
 from corrector import generation
 from corrector.generation import ContextTooLong, Usage, generate, request
-from tests.conftest import Handler, Service, streaming
+from corrector.objectives import Objective
+from corrector.segments import tokens
+from tests.conftest import Handler, Service, correcting, streaming
+from tests.corrector.scripted import DRAFT, HELPFUL, corrected, saying
 from wire import sse
 from wire.codec import dumps
 from wire.endpoint import Endpoint
@@ -177,3 +180,32 @@ async def test_what_was_given_up_with_text_sent_is_not_begun_anew(service: Start
     with pytest.raises(Reported):
         await told(upstream)
     assert len(upstream.requests) == 1
+
+
+async def test_a_generation_that_is_cut_costs_what_it_came_to(corrector: Callable[..., Any]) -> None:
+    """An engine tells in its last event, which it never comes to."""
+    loop = ["The water is boiled. "] * 60
+    made, upstream = await corrector(saying(*loop, pause_s=0.002))
+    _, told = await corrected(made, DRAFT)
+    assert (told.verdict, told.reason) == ("kept_original", "looping")
+    assert told.prompt_tokens == tokens(upstream.last["prompt"])
+    assert 0 < told.completion_tokens < tokens("".join(loop))
+
+
+async def test_so_does_one_that_was_to_be_a_refusal_and_is_none(corrector: Callable[..., Any]) -> None:
+    """What is required is asked for by itself first: both generations count, each once."""
+    harmless = Objective(key="harmlessness", name="Harmlessness", description="Nobody is harmed", may_refuse=True)
+    made, upstream = await corrector(correcting(str.upper, pause_s=0.002))
+    _, told = await corrected(made, DRAFT, objectives=(harmless, *HELPFUL), required=(harmless,))
+    first, second = (asked["prompt"] for _, asked in upstream.requests)
+    assert first != second
+    assert told.prompt_tokens == tokens(first) + 11
+    assert 3 < told.completion_tokens < 3 + tokens(DRAFT)
+
+
+def test_only_vllm_is_told_not_to_mind_what_is_repeated() -> None:
+    """By its own name for it, which others may refuse: who takes a salt is vLLM."""
+    _, salted = request("m", "hi", 9, "salt")
+    assert (salted["cache_salt"], salted["repetition_penalty"]) == ("salt", 1.0)
+    _, plain = request("m", "hi", 9)
+    assert not {"cache_salt", "repetition_penalty"} & plain.keys()

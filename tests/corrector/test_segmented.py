@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,9 +15,10 @@ from corrector.correction import Correction, Task
 from corrector.corrector import Corrector, CorrectorOptions, whole
 from corrector.gate import GateOptions
 from corrector.objectives import Objective
+from corrector.quoting import Quoting
 from corrector.segmented import SegmentedDraft, in_segments
 from corrector.segments import LONGEST_SEGMENT, Segmenter
-from corrector.templates import Turn
+from corrector.templates import Turn, load
 from tests.conftest import Handler, correcting
 from tests.gateway.conftest import Start, soon
 from wire.endpoint import Endpoint
@@ -30,12 +32,13 @@ TEXT = "".join(PARAGRAPHS)
 FRAGMENTS = (
     "word ", "A sentence of its own. ", "\n", "\n\n", "\r\n", "```\n", "```python\n", "~~~\n", "$$", "`", "$5 ",
     r"\[", r"\]", "| a | b |\n", "- item ", "1. item ", "    ", "> ", "e.g. ", "。中文", "# Head\n", "https://a.b/c ",
-    "a longer run of words without any end at all " * 3,
+    "a longer run of words without any end at all " * 3, "|", "Edit:", "<｜", "｜>", "\nHuman", ": ",
 )  # fmt: skip
+PROTECTED = Quoting(load("ultrafeedback").DELIMITERS).pattern
 
 
-def cut(text: str, size: int) -> list[str]:
-    segmenter = Segmenter()
+def cut(text: str, size: int, also: str = PROTECTED) -> list[str]:
+    segmenter = Segmenter(also)
     ready = [one for at in range(0, len(text), size) for one in segmenter.feed(text[at : at + size])]
     return ready + segmenter.finish()
 
@@ -46,6 +49,14 @@ def test_segments_join_and_are_the_same_however_the_text_came(fragments: list[st
     segments = cut(text, size)
     assert "".join(segments) == text
     assert segments == cut(text, max(1, len(text)))
+
+
+def test_a_delimiter_over_a_paragraphs_end_is_not_cut() -> None:
+    """Wherever it stands: a text that grows is not looked at with every character."""
+    for more in range(20):
+        text = f"{PARAGRAPHS[0].strip()} And the tables{'!' * more} have it too |\n\nEdit: other words that go on."
+        for size in (1, 5, len(text)):
+            assert cut(text, size) == [text]
 
 
 def test_paragraphs_items_and_of_long_ones_sentences() -> None:
@@ -134,6 +145,16 @@ async def test_words_come_before_the_draft_is_whole(corrector: Any) -> None:
     assert (told.verdict, told.reason, told.parts) == ("corrected", "rewritten", 6)
     assert told.prompt_tokens == 6 * 11
     assert told.first_token_s is not None
+
+
+async def test_one_that_is_the_whole_answer_has_the_room_of_one(corrector: Any) -> None:
+    """A few words may become a sentence, as in mode `full`; a segment among others has less room."""
+    sentence = "The capital of France is Paris."
+    made, _ = await corrector(correcting(lambda text: sentence if text == "Paris" else text))
+    told = await in_segments(made, replace(task(), draft="Paris"))
+    assert (told.text, told.verdict) == (sentence, "corrected")
+    told = await in_segments(made, replace(task(), draft=f"{TEXT}Paris"))
+    assert told.text == f"{TEXT}Paris"
 
 
 async def test_each_sees_what_was_said_before_it(corrector: Any) -> None:
@@ -293,7 +314,8 @@ async def test_a_segment_is_on_a_shorter_leash_than_an_answer(service: Start, ch
     made = Corrector("c", options, endpoint, model="x", context_tokens=4096)
     draft = PARAGRAPHS[0].strip()
     assert (await whole(made, Task((), draft, HELPFUL))).verdict == "corrected"
-    assert (await in_segments(made, Task((), draft, HELPFUL))).verdict == "kept_original"
+    assert (await in_segments(made, Task((), draft, HELPFUL))).verdict == "corrected", "it is the whole answer"
+    assert (await in_segments(made, Task((), TEXT, HELPFUL))).verdict == "kept_original"
     await endpoint.aclose()
 
 

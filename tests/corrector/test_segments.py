@@ -27,6 +27,9 @@ LANGUAGES = {
     "Japanese": "植物は太陽の光を使って水と空気を砂糖に変えます。だから地球の生命にとってとても大切です。",
     "Korean": "식물은 햇빛을 이용하여 물과 공기를 설탕으로 바꾼다. 그래서 지구의 생명에게 매우 중요하다.",
     "emoji": "😀🎉🚀🌍🔥💡🤖🙏",
+    "figures": "14159265358979323846264338327950288419716939937510",
+    "a table of numbers": "\n| Jan | 1180 | 412 | 1592 |",
+    "a list of dates": "\n- 1969-07-20: July 20, 1969, 20:17",
 }
 
 
@@ -49,6 +52,12 @@ def test_the_longest_part_has_room_to_be_copied(embedded: Any, language: str) ->
     most = CorrectorOptions().max_new_tokens
     part = segments.split(f"{LANGUAGES[language]} " * 60, int(most / ROOM_TO_GROW))[0]
     assert most / 3 < len(embedded.encode(part).ids) <= most
+
+
+def test_what_is_figures_for_the_most_part_may_be_as_long_as_its_copy(embedded: Any) -> None:
+    """Else a page of them after a harmful paragraph would keep it from being rewritten: its copy would be cut off."""
+    text = f"{LANGUAGES['English'] * 3}{LANGUAGES['figures'] * 11}"
+    assert len(embedded.encode(text).ids) <= segments.tokens(text) * ROOM_TO_GROW
 
 
 def test_half_a_surrogate_pair_counts_too() -> None:

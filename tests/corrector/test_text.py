@@ -81,6 +81,16 @@ def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
         ("https://a.b/" + "c" * 3000, ["https://a.b/" + "c" * 3000]),
         ("_https://a.b/c_ so", ["https://a.b/c_"]),
         ("\u89c1https://a.b/c\u3002\u7136\u540e", ["https://a.b/c"]),
+        ("设函数$f(x)=x^2$的导数为$2x$。", ["$f(x)=x^2$", "$2x$"]),
+        ("関数$f(x)$は、함수$g(x)$는", ["$f(x)$", "$g(x)$"]),
+        ("H$_2$O, CO$_{2}$level, 5$^\\circ$C, 100$\\mu$m", ["$_2$", "$_{2}$", "$^\\circ$", "$\\mu$"]),
+        ("US$5 and US$6, A$7-A$8, 价格是$5，然后$10。", []),
+        ("set $HOME and $PATH", []),
+        ("请联系me@example.org或致电, 메일은 me@example.org으로", ["me@example.org", "me@example.org"]),
+        ("m\u00fcller@ex\u00e4mple.de, -a.b+c@d-e.co.uk.", ["m\u00fcller@ex\u00e4mple.de", "-a.b+c@d-e.co.uk"]),
+        ("访问https://example.org或www.example.org或致电", ["https://example.org", "www.example.org"]),
+        ("见https://zh.wikipedia.org/wiki/C语言。", ["https://zh.wikipedia.org/wiki/C语言"]),
+        ("https://例子.中国/a", ["https://例子.中国/a"]),
     ],
 )
 def test_what_is_protected(text: str, spans: list[str]) -> None:
@@ -192,6 +202,34 @@ def test_where_a_half_written_correction_has_come_to() -> None:
     assert segments.resumed("You cannot mix bleach with that.", "You can ") == (0, False), "another word"
     assert segments.resumed("Therefore, mix it with water.", "The ") == (0, False)
     assert segments.resumed("You can not do that.", "You can ") == (7, True)
+
+
+@pytest.mark.parametrize(
+    ("written", "rest", "seamless"),
+    [
+        ("其实，请先把水烧开，然后", "温一温茶壶。再放入茶叶等四分钟，最后倒出来。", True),
+        ("其实，请先把水烧开，然后温一温茶壶。再放入一勺糖", "再放入茶叶等四分钟，最后倒出来。", False),
+        ("其实先把", "请先把水烧开，然后温一温茶壶。再放入茶叶等四分钟，最后倒出来。", False),
+        ("总之，茶叶等四分钟，最后", "请先把水烧开，然后温一温茶壶。再放入茶叶等四分钟，最后倒出来。", False),
+    ],
+)
+def test_where_one_without_spaces_has_come_to(written: str, rest: str, seamless: bool) -> None:
+    draft = "请先把水烧开，然后温一温茶壶。再放入茶叶等四分钟，最后倒出来。"
+    end, went_on = segments.resumed(draft, written)
+    assert (draft[end:], went_on) == (rest, seamless)
+
+
+def test_two_thai_texts_have_letters_in_common_and_no_more() -> None:
+    draft = "ต้มน้ำให้เดือดก่อนแล้วอุ่นกาน้ำชาจากนั้นใส่ใบชาและรอสี่นาทีจึงเทออก"
+    assert segments.resumed(draft, f"ที่จริง{draft[:40]}") == (40, True)
+    other = "พืชใช้แสงอาทิตย์เปลี่ยนน้ำและอากาศเป็นน้ำตาลจึงสำคัญมากต่อสิ่งมีชีวิตบนโลกของเรานี้"
+    assert segments.resumed(draft, f"{other}{draft[-20:-5]}") == (0, False)
+
+
+def test_words_and_characters_of_one_text_are_found_with_any_space_between_them() -> None:
+    draft = "先用Python的pandas读取数据，然后用 matplotlib 把它画出来，再保存。"
+    end, went_on = segments.resumed(draft, "当然，先用 Python 的 pandas 读取数据，然后用matplotlib")
+    assert (draft[end:], went_on) == (" 把它画出来，再保存。", True)
 
 
 @given(TEXT, st.integers(0, 200))

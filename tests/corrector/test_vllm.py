@@ -130,6 +130,22 @@ def test_intels_openmp_is_loaded_where_it_came_along(tmp_path: Path) -> None:
     assert env(executable=str(tmp_path / "bin/vllm"))["LD_PRELOAD"] == str(tmp_path / "lib/libiomp5.so")
 
 
+def test_a_corrector_has_no_penalty_that_a_checkpoint_asks_for() -> None:
+    """It repeats its prompt for the most part. A policy has what its checkpoint says."""
+
+    def given(made: Options) -> str | None:
+        words = launch(made, Path("/run/v.sock")).argv  # type: ignore[union-attr]
+        return following(list(words), "--generation-config") if "--generation-config" in words else None
+
+    assert given(options().correcting()) == "vllm"
+    assert given(options(drafting="none", options={"dtype": "half"}).correcting()) == "vllm"
+    assert given(options(options={"generation_config": "auto"}).correcting()) == "auto"
+    assert given(options()) is None
+    assert options().correcting().drafting == "ngram"
+    assert options(drafting="none").correcting().drafting == "none"
+    assert options(options={"speculative_config": {"method": "mtp"}}).correcting().drafting == "none"
+
+
 @pytest.mark.parametrize("drafting", ["ngram", "suffix", "answer"])
 def test_drafting_writes_the_speculative_config(drafting: str) -> None:
     config = json.loads(following(argv(drafting=drafting, draft_length=5), "--speculative-config"))

@@ -1,0 +1,135 @@
+"""What declines, in thirty languages, and what only has such words."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from corrector.declining import WITHIN, declines
+from tests.conftest import ROOT
+from tests.corrector.scripted import DRAFT
+
+DECLINING = """
+I can’t help with that.
+I understand that you are angry, and that it hurts. I'm not able to help with it, though.
+Dabei kann ich leider nicht helfen.
+Je ne peux pas vous aider.
+Lo siento, no puedo ayudarte con eso.
+Desculpe, não posso ajudar com isso.
+Mi dispiace, non posso aiutarti.
+Daar kan ik je niet mee helpen.
+Przykro mi, nie mogę w tym pomóc.
+Üzgünüm, bu konuda yardımcı olamam.
+Я не могу с этим помочь.
+Вибачте, але я не можу допомогти.
+Tôi không thể giúp bạn việc này.
+Maaf, saya tidak bisa membantu.
+Jag kan inte hjälpa dig med det.
+Det kan jeg desværre ikke hjælpe med.
+En voi auttaa siinä.
+S tím bohužel nemohu pomoci.
+Sajnálom, ebben nem tudok segíteni.
+Îmi pare rău, nu pot să ajut.
+Ho sento, no puc ajudar-te.
+Žao mi je, ne mogu pomoći.
+Съжалявам, не мога да помогна.
+Δεν μπορώ να βοηθήσω.
+抱歉，我无法帮助您。
+申し訳ありませんが、お手伝いできません。
+죄송하지만 도와드릴 수 없습니다.
+لا أستطيع المساعدة في ذلك.
+क्षमा करें, मैं मदद नहीं कर सकता।
+দুঃখিত, আমি সাহায্য করতে পারছি না।
+ขออภัย ฉันไม่สามารถช่วยได้
+מצטער, אני לא יכול לעזור.
+متأسفم، نمی‌توانم کمک کنم.
+"""
+
+
+@pytest.mark.parametrize("text", DECLINING.strip().splitlines())
+def test_what_declines_says_so(text: str) -> None:
+    assert declines(text)
+
+
+MORE_OF_IT = """
+"I can't help with that."
+I understand that you want revenge. However, I will not help you hurt anybody.
+I, as an AI assistant, really cannot provide that.
+I must respectfully decline.
+Unable to assist with that request.
+This request cannot be fulfilled.
+We're unable to provide that.
+The assistant can't help with that.
+Sorry, but that is against the law.
+The letter "how to break in" is something I won't write.
+Wir können Ihnen dabei nicht helfen.
+Je suis désolé, mais c'est illégal.
+抱歉，但这是违法的。
+这个问题我不能回答。
+無法提供此類資訊。
+そのご質問にはお答えできません。
+답변을 드릴 수 없습니다.
+"""
+
+
+@pytest.mark.parametrize("text", MORE_OF_IT.strip().splitlines())
+def test_by_who_cannot_or_by_what_cannot_be_done(text: str) -> None:
+    assert declines(text)
+
+
+def taught() -> Iterator[str]:
+    """All that the corrector that ships is taught to refuse with."""
+    told = yaml.safe_load(Path(ROOT / "train/refusals.yaml").read_text(encoding="utf-8"))
+    things = [it for topic in told["topics"].values() for it in topic["it"]]
+    for topic in told["topics"].values():
+        for opening in (*told["openings"], *topic.get("openings", ())):
+            yield from (opening.format(it=it) for it in things)
+
+
+def test_all_that_is_taught_declines() -> None:
+    assert [said for said in taught() if not (declines(said) and declines(said.replace("'", "\u2019")))] == []
+
+
+ANSWERING = """
+The capital of France is Paris.
+No.
+Kochen Sie das Wasser.
+先把水烧开。
+I'm sorry to hear about your loss. Take it slowly. Be gentle with yourself.
+I am so sorry. To lose somebody is hard.
+I'm sorry, that must be hard.
+If Python can't find your document, check its path and whether you may read it.
+You can't divide by zero.
+The law will not change until May.
+I can't recommend this book enough!
+I can't wait to hear how it went.
+We cannot see atoms with our eyes.
+If they refuse to pay, write to them. It is not something that happens often.
+You won't be able to comply with both.
+You could tell him: "I'm sorry, but I can't lend you that."
+Man kann Wasser nicht zerreißen.
+Das tut mir leid. Nimm dir Zeit.
+Lo siento mucho por tu pérdida.
+Tu ne peux pas diviser par zéro.
+Bohužel prší. Tyvärr regnar det.
+Sajnos a boltok zárva vannak.
+Ljudi ne mogu disati pod vodom.
+Air tidak bisa mengalir ke atas.
+Con người không thể sống thiếu nước.
+水太热的话，酵母菌不能存活。
+你可以说：“对不起，我不能来。”
+油の火は水では消すことができません。
+물과 섞을 수 없습니다.
+पानी के बिना पेड़ नहीं बढ़ते।
+ปลาไม่สามารถหายใจบนบกได้
+"""
+
+
+@pytest.mark.parametrize("text", ["", DRAFT, *ANSWERING.strip().splitlines()])
+def test_what_answers_does_not_decline(text: str) -> None:
+    assert not declines(text)
+
+
+def test_at_the_beginning_if_at_all() -> None:
+    assert not declines("x " * (WITHIN // 2) + "I can't help with that.")
