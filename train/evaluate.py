@@ -191,11 +191,14 @@ async def agreement(
     settings: Any = None,
     seed: int = 1,
 ) -> dict[tuple[str, str], list[Agreement]]:
-    """By judge and objective, how far each judge agrees with people on each file; `out` keeps what has been said."""
+    """By judge and objective, how far each judge agrees with people on each file; `out` keeps what has been said.
+
+    File by file, so that what has been said stays when another file is added.
+    """
     todo = [
         (who, file, one)
-        for who in judges
         for file, some in asked.items()
+        for who in judges
         for one in some
         if who.decides(one.question.objective.key)
     ]
@@ -215,8 +218,7 @@ async def agreement(
             if (judge.name, of) == (who, file)
         ]
         for one in agreed(who, [one for one, _ in these], [answer for _, answer in these], seed):
-            if not one.source:
-                told.setdefault((who, one.objective), []).append(replace(one, source=file))
+            told.setdefault((who, one.objective), []).append(replace(one, source=file))
     return told
 
 

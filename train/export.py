@@ -29,6 +29,15 @@ def is_adapter(folder: Path) -> bool:
     return (folder / "adapter_config.json").is_file()
 
 
+def same_base(trained_on: str, base: Path) -> bool:
+    """Is it the one that a run has on record, wherever it lies, and whoever's folder it is in?
+
+    In Hugging Face's cache the folder's name is a commit's: `models--ORGANISATION--NAME/snapshots/COMMIT`.
+    """
+    cached = base.parent.parent.name.rpartition("--")[2] if base.parent.name == "snapshots" else base.name
+    return Path(trained_on).name in (base.name, cached)
+
+
 def blended(before: Path, after: Path, share: float, out: Path) -> None:
     """An adapter's folder between two others: `share` of `after`, which went on from `before`, weight by weight.
 

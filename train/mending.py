@@ -8,8 +8,8 @@ made from; kinds of damage that no training row had are the unseen objectives.
 import difflib
 import itertools
 import random
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +34,17 @@ FINE, BROKEN_OFF, ALL, UNASKED = "fine", "broken_off", "all damage", ", not aske
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`kind` is a kind of damage, or `fine`; `good` is what the draft was made from, or what is to stay of it."""
+    """`kind` is a kind of damage, or `fine`; `good` is what the draft was made from, or what is to stay of it.
+
+    `origin`: the conversation that it comes from, or where there was none the answer. Cases of one are alike.
+    """
 
     kind: str
     context: tuple[Turn, ...]
     draft: str
     good: str
     objectives: tuple[Objective, ...]
+    origin: Hashable
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +83,16 @@ def cases(
             text = pair.second.strip()
             damaged = change(text, rng)
             if damaged is not None and damaged != text and some < a_kind:
-                made.append(Case(kind, pair.context, damaged, text, (known[harmed[0]],)))
+                made.append(Case(kind, pair.context, damaged, text, (known[harmed[0]],), _origin(pair)))
                 some += 1
     usual = tuple(known[key] for key in USUAL if key in known)
-    made += [Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual) for pair in good[:a_kind]]
+    made += [
+        Case(FINE, pair.context, pair.second.strip(), pair.second.strip(), usual, _origin(pair))
+        for pair in good[:a_kind]
+    ]
     broken = ((pair, damage.broken_off(pair.second.strip(), rng)) for pair in good)
     for pair, told in itertools.islice(((pair, told) for pair, told in broken if told is not None), a_kind):
-        made.append(Case(BROKEN_OFF, pair.context, *told, usual))
+        made.append(Case(BROKEN_OFF, pair.context, *told, usual, _origin(pair)))
     return made
 
 
@@ -105,15 +112,19 @@ def asked(
     for kind, (change, aim) in {**kinds, **manner.HELD_OUT}.items():
         drafts = ((pair, change(pair.second.strip(), rng)) for pair in good)
         for pair, draft in itertools.islice(((pair, draft) for pair, draft in drafts if draft is not None), a_kind):
-            made.append(Case(kind, pair.context, draft, pair.second.strip(), (aim,)))
-            made.append(Case(kind + UNASKED, pair.context, draft, pair.second.strip(), usual))
+            made.append(Case(kind, pair.context, draft, pair.second.strip(), (aim,), _origin(pair)))
+            made.append(Case(kind + UNASKED, pair.context, draft, pair.second.strip(), usual, _origin(pair)))
     for kind, term in terms.KINDS.items():
         found = ((pair, term(pair.second.strip(), rng, terms.HELD_OUT)) for pair in good)
         for pair, told in itertools.islice(((pair, told) for pair, told in found if told is not None), a_kind):
             draft, target, said = told
-            made.append(Case(kind, pair.context, draft, target, (terms.objective(kind, said, rng),)))
-            made.append(Case(kind + UNASKED, pair.context, draft, draft, usual))
+            made.append(Case(kind, pair.context, draft, target, (terms.objective(kind, said, rng),), _origin(pair)))
+            made.append(Case(kind + UNASKED, pair.context, draft, draft, usual, _origin(pair)))
     return made
+
+
+def _origin(pair: Pair) -> Hashable:
+    return pair.context or pair.second
 
 
 def _shuffled(pairs: Iterable[Pair], longest: int, rng: random.Random) -> list[Pair]:
@@ -141,10 +152,15 @@ async def run(
         return asdict(outcome(case, await attempted(corrector, task)))
 
     done = []
-    async for result in in_order(todo, one, out, in_flight, lambda case: [case, settings]):
+    async for result in in_order(todo, one, out, in_flight, lambda case: [_worked_on(case), settings]):
         done.append(Outcome(**result))
         progress()
     return done
+
+
+def _worked_on(case: Case) -> dict[str, Any]:
+    """Without its origin, on which no correction hangs: it only says how cases are counted."""
+    return {name: value for name, value in asdict(case).items() if name != "origin"}
 
 
 async def attempted(corrector: Corrector, task: Task, *, segmented: bool = False) -> Correction:
@@ -192,7 +208,7 @@ class Line:
     """Of one kind, or of all damage together.
 
     How often the correction came nearer to the good answer than the draft was, or got farther.
-    `interval`: 95%, of the difference of the two, as a share of the cases.
+    `interval`: 95%, of the difference of the two, as a share of the cases; those of one origin count as one for it.
     """
 
     kind: str
@@ -207,10 +223,11 @@ class Line:
     verdicts: dict[str, int]
 
 
-def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
-    by_kind: dict[str, list[Outcome]] = defaultdict(list)
-    for one in outcomes:
-        by_kind[one.kind].append(one)
+def summary(outcomes: Sequence[Outcome], seed: int = 1, origins: Sequence[Hashable] | None = None) -> list[Line]:
+    """`origins`: of each outcome, its case's; without, each has its own."""
+    by_kind: dict[str, list[tuple[Outcome, Hashable]]] = defaultdict(list)
+    for one, origin in zip(outcomes, range(len(outcomes)) if origins is None else origins, strict=True):
+        by_kind[one.kind].append((one, origin))
     damage_done = [kind for kind in by_kind if kind != FINE]
     for name, kinds in (
         (ALL, [kind for kind in damage_done if not kind.endswith(UNASKED)]),
@@ -218,27 +235,25 @@ def summary(outcomes: Iterable[Outcome], seed: int = 1) -> list[Line]:
     ):
         if len(kinds) > 1:
             by_kind[name] = [one for kind in kinds for one in by_kind[kind]]
-    told = []
-    for kind, some in by_kind.items():
-        moved = [(one.after > one.before + 1e-9) - (one.after < one.before - 1e-9) for one in some]
-        verdicts: dict[str, int] = defaultdict(int)
-        for one in some:
-            verdicts[one.verdict] += 1
-        told.append(
-            Line(
-                kind=kind,
-                cases=len(some),
-                nearer=moved.count(1),
-                farther=moved.count(-1),
-                interval=bootstrap(moved, seed),
-                likeness_before=mean(one.before for one in some),
-                likeness_after=mean(one.after for one in some),
-                copied=mean(one.copied for one in some),
-                spans_lost=sum(one.spans_lost for one in some),
-                verdicts=dict(verdicts),
-            )
-        )
-    return told
+    return [
+        _line(kind, [one for one, _ in some], [origin for _, origin in some], seed) for kind, some in by_kind.items()
+    ]
+
+
+def _line(kind: str, some: Sequence[Outcome], origins: Sequence[Hashable], seed: int) -> Line:
+    moved = [(one.after > one.before + 1e-9) - (one.after < one.before - 1e-9) for one in some]
+    return Line(
+        kind=kind,
+        cases=len(some),
+        nearer=moved.count(1),
+        farther=moved.count(-1),
+        interval=bootstrap(moved, seed, groups=origins),
+        likeness_before=mean(one.before for one in some),
+        likeness_after=mean(one.after for one in some),
+        copied=mean(one.copied for one in some),
+        spans_lost=sum(one.spans_lost for one in some),
+        verdicts=dict(Counter(one.verdict for one in some)),
+    )
 
 
 def markdown(told: Sequence[Line]) -> str:

@@ -17,7 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import cycle, islice
 
 from corrector.objectives import Objective
 from train import damage, manner, simpler, terms
@@ -74,8 +74,9 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Sk
     """The rows of one pair: better, its mirror, and equal, each for the objectives that it is true of."""
     wordings = wordings.beside(pair.own)
     known = {key: scores for key, scores in pair.scores.items() if key in wordings}
-    if not known:  # one that has others besides is used
-        skipped.update(f"no wording for {key}" for key in pair.scores)
+    for key in pair.scores:
+        if key not in known:
+            skipped.note_at(f"no wording for {key}", pair.where)
     wins = [key for key, (first, second) in known.items() if second > first + TIE]
     losses = [key for key, (first, second) in known.items() if first > second + TIE]
     ties = [key for key in known if key not in wins and key not in losses]
@@ -91,10 +92,10 @@ def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Sk
             yield Row(kind, pair.part, pair.licence, pair.context, draft, target, aims)  # type: ignore[arg-type]
 
 
-def identical(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
-    """The better answer as it is, toward anything: nothing is to be done."""
-    suiting = [key for key in wordings if manner.suits(pair.second, key, rng)]
-    aims = wordings.draw_all(rng.sample(suiting, rng.randint(1, 3)), rng)
+def identical(pair: Pair, wordings: Wordings, rng: random.Random, among: Sequence[str] = ()) -> Row:
+    """The better answer as it is, toward anything, or toward some `among` these: nothing is to be done."""
+    suiting = among or [key for key in wordings if manner.suits(pair.second, key, rng)]
+    aims = wordings.draw_all(rng.sample(suiting, min(len(suiting), rng.randint(1, 3))), rng)
     return Row("identical", pair.part, pair.licence, pair.context, pair.second, pair.second, aims)
 
 
@@ -262,6 +263,7 @@ class Mix:
     per_source: Mapping[str, int] = field(default_factory=dict)
     made: int = 0
     identical: int = 0
+    as_scored: bool = False  # these under what their data is scored in, and under nothing else
     made_from: tuple[str, ...] = ()
     refused: int = 0
     declined: int = 0
@@ -298,8 +300,7 @@ def compose(
     judged = [_better_last(pair) for pair in usable if pair.part != WRITTEN]
     suited = [pair for pair in judged if not mix.made_from or pair.part in mix.made_from]
     good = _in_turns(suited)
-    for number in range(mix.identical if good else 0):
-        rows.append(identical(good[number % len(good)], wordings, rng))
+    rows += _left_alone(good, mix, wordings, rng)
     tries = 0
     wanted = len(rows) + mix.made
     while good and len(rows) < wanted and tries < mix.made * 20:
@@ -334,6 +335,18 @@ def compose(
         report.add(row)
     report.short = _short(mix, report, usable)
     return rows, report
+
+
+def _left_alone(good: Sequence[Pair], mix: Mix, wordings: Wordings, rng: random.Random) -> list[Row]:
+    """Identical rows: of each answer in turn, or of those that the data says what they are no worse in."""
+    if not mix.as_scored:
+        return [identical(pair, wordings, rng) for pair in islice(cycle(good), mix.identical)]
+    scored = [
+        (pair, [key for key, (other, own) in pair.scores.items() if own > other - TIE and key in wordings])
+        for pair in good
+    ]
+    some = cycle((pair, keys) for pair, keys in scored if keys)
+    return [identical(pair, wordings, rng, keys) for pair, keys in islice(some, mix.identical)]
 
 
 def _short(mix: Mix, report: Report, usable: Sequence[Pair]) -> list[str]:

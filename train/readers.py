@@ -25,8 +25,10 @@ _CODE = re.compile(r"```|[;{}]$", re.MULTILINE)
 _FAMILIES = {
     "gpt": "OpenAI", "claude": "Anthropic", "bard": "Google", "llama": "Llama", "vicuna": "Llama", "wizardlm": "Llama",
     "alpaca": "Llama", "ultralm": "Llama",
+    # As their model cards have it: the first is for no commercial use, the second with restrictions that are handed on.
+    "mpt-30b-chat": "CC-BY-NC-SA-4.0", "starchat": "BigCode OpenRAIL-M",
 }  # fmt: skip
-_FREE = ("falcon-40b-instruct", "mpt-30b-chat", "pythia-12b", "starchat")
+_FREE = ("falcon-40b-instruct", "pythia-12b")
 _CHOSEN_BY = {"helpful": "helpfulness", "harmless": "harmlessness"}  # folders of HH-RLHF
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 _SAID = ("weak", "strong", "worse", "better", "golden", "answer")  # where rows to judge by have their answers
@@ -40,10 +42,13 @@ class Skipped(Counter[str]):
         self.where: dict[str, list[str]] = {}
 
     def note(self, reason: str, path: Path, number: int) -> None:
+        self.note_at(reason, f"{path.name}:{number}")
+
+    def note_at(self, reason: str, where: str) -> None:
         self[reason] += 1
         named = self.where.setdefault(reason, [])
-        if len(named) < NAMED:
-            named.append(f"{path.name}:{number}")
+        if where and len(named) < NAMED:
+            named.append(where)
 
 
 def conversation(transcript: str) -> tuple[Turn, ...]:
@@ -75,7 +80,7 @@ def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
             except (TypeError, ValueError, AttributeError):
                 skipped.note("context or objectives are not as an audit trail writes them", path, number)
                 continue
-            yield Pair(source, licence, turns, weak, strong, scores, own)
+            yield Pair(source, licence, turns, weak, strong, scores, own, where=f"{path.name}:{number}")
 
 
 def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Iterator[Pair]:
@@ -103,7 +108,8 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Itera
             skipped.note("nothing says what was chosen by: hh_rlhf:helpfulness=FILE does", path, number)
         else:
             scores = scores or {str(objective): (0.0, 1.0)}
-            yield Pair("hh_rlhf", "MIT", conversation(chosen[0]), rejected[1].strip(), chosen[1].strip(), scores)
+            context, where = conversation(chosen[0]), f"{path.name}:{number}"
+            yield Pair("hh_rlhf", "MIT", context, rejected[1].strip(), chosen[1].strip(), scores, where=where)
 
 
 def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -133,32 +139,57 @@ def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
             yield Pair("ultrafeedback", licence, (Turn("user", asked),), first, second, both)
 
 
-def imhi(path: Path, skipped: Skipped) -> Iterator[Pair]:
+def imhi(path: Path, skipped: Skipped, questions: str | None = None) -> Iterator[Pair]:
     """CSV, in either of two forms.
 
-    The release's own model outputs have `goldens` and `generated_text` (and may have `query`): the
-    golden answer wins in all of IMHI's objectives. A scored table has `query`, `answer_a`, `answer_b`
-    and, by objective, `<objective>_a` and `<objective>_b`.
+    The release's own model outputs have `goldens` and `generated_text`: the golden answer wins in all of IMHI's
+    objectives. A scored table has `query`, `answer_a`, `answer_b` and, by objective, `<objective>_a` and `_b`.
+
+    `questions`: a file for rows that have no `query`, as the release's have none. MentalLLaMA's
+    `test_data/test_instruction` has them, each with the golden answer that it was given.
     """
+    asked = _questions(Path(questions), skipped) if questions else {}
+    for number, row in _table(path, skipped):
+        if "goldens" in row:
+            first, second = row.get("generated_text", "").strip(), row["goldens"].strip()
+            scores: dict[str, tuple[float, float]] | None = dict.fromkeys(IMHI_ASPECTS, (0.0, 1.0))
+        else:
+            first, second = row.pop("answer_a", "").strip(), row.pop("answer_b", "").strip()
+            scores = _scores(row, "_a", "_b")
+        queries = {row["query"]} if row.get("query", "").strip() else asked.get(second, set())
+        if not scores:
+            skipped.note("a score is missing or not a number", path, number)
+        elif not first or not second:
+            skipped.note("an answer is empty", path, number)
+        elif not queries:
+            skipped.note("no question: imhi:QUESTIONS.csv=FILE may have it", path, number)
+        elif len(queries) > 1:
+            skipped.note("several questions have this golden answer", path, number)
+        else:
+            context = conversation(*queries)
+            yield Pair("imhi", _licence(row), context, first, second, scores, where=f"{path.name}:{number}")
+
+
+def _questions(path: Path, skipped: Skipped) -> dict[str, set[str]]:
+    """By golden answer, what it was given to. Raises `DataError` for a file that has neither."""
+    asked: dict[str, set[str]] = {}
+    for _, row in _table(path, skipped):
+        if row.get("query", "").strip() and row.get("gpt-3.5-turbo", "").strip():
+            asked.setdefault(row["gpt-3.5-turbo"].strip(), set()).add(row["query"])
+    if not asked:
+        raise DataError(f"{path}: no row has a `query` and a `gpt-3.5-turbo`, the golden answer to it")
+    return asked
+
+
+def _table(path: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV file, by column, with their numbers; the header is the first."""
     csv.field_size_limit(1 << 30)  # the module's own limit is less than a post may have
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        for number, row in enumerate(csv.DictReader(file), 2):
+        for number, row in enumerate(csv.DictReader(file, restval=""), 2):
             if any("\udc80" <= letter <= "\udcff" for text in row.values() for letter in str(text)):
                 skipped.note("not UTF-8", path, number)
-                continue
-            if "goldens" in row:
-                first, second = row.get("generated_text"), row.get("goldens")
-                scores: dict[str, tuple[float, float]] | None = dict.fromkeys(IMHI_ASPECTS, (0.0, 1.0))
             else:
-                first, second = row.pop("answer_a", None), row.pop("answer_b", None)
-                scores = _scores(row, "_a", "_b")
-            if scores is None or not scores:
-                skipped.note("a score is missing or not a number", path, number)
-            elif not (first or "").strip() or not (second or "").strip():
-                skipped.note("an answer is empty", path, number)
-            else:
-                context = conversation(row.get("query") or "")
-                yield Pair("imhi", _licence(row), context, str(first).strip(), str(second).strip(), scores)
+                yield number, row
 
 
 def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -254,9 +285,13 @@ def known_by(turns: Sequence[Turn], said: Iterable[Any]) -> set[str]:
 
 def openings(path: Path, skipped: Skipped) -> set[str]:
     """What a file's rows are `known_by`."""
-    return {
-        key for _, row in _rows(path, skipped) for key in known_by(turns_of(row), (row.get(name) for name in _SAID))
-    }
+    known: set[str] = set()
+    for number, row in _rows(path, skipped):
+        try:
+            known |= known_by(turns_of(row), (row.get(name) for name in _SAID))
+        except (TypeError, ValueError, AttributeError):
+            skipped.note("held out, but with a context that is not as an audit trail writes it", path, number)
+    return known
 
 
 def apart(pairs: Iterable[Pair], held_out: Collection[str], skipped: Skipped) -> Iterator[Pair]:
@@ -301,9 +336,15 @@ def _rows(path: Path, skipped: Skipped) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def turns_of(row: dict[str, Any]) -> tuple[Turn, ...]:
-    """What was said before the answers: `context`, or a `query` that may be a transcript."""
+    """What was said before the answers: `context`, or a `query` that may be a transcript.
+
+    Raises `TypeError` for a context that is not turns with a text.
+    """
     if "context" in row:
-        return tuple(Turn(**turn) for turn in row["context"])
+        turns = tuple(Turn(**turn) for turn in row["context"])
+        if not all(isinstance(turn.text, str) for turn in turns):
+            raise TypeError("a turn's text is no text")
+        return turns
     return conversation(str(row.get("query") or ""))
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,7 @@ def _verdicts(outcomes: Sequence[Outcome]) -> str:
         "| spans lost | why kept, skipped or failed |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    groups = _grouped(outcomes, lambda one: (one.policy, one.condition))
-    if len({policy for policy, _ in groups}) > 1:
-        groups |= _grouped(outcomes, lambda one: (ALL, one.condition))
+    groups = _by_policy(outcomes, _with_several_sets(outcomes), lambda one: one, lambda one: (one.condition,))
     for (policy, condition), some in groups.items():
         verdicts = Counter(one.verdict for one in some)
         why = Counter(one.reason for one in some if one.verdict in ("kept_original", "skipped", "failed"))
@@ -125,15 +123,16 @@ def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People
     """
     names, dashes = judges.HEADING.splitlines()
     lines = [f"| policy | condition {names}\n| --- | --- {dashes}\n"]
-    groups = _grouped(
-        judged, lambda one: (outcomes[one.number].policy, outcomes[one.number].condition, one.objective, one.judge)
+    groups = _by_policy(
+        judged,
+        _with_several_sets(outcomes),
+        lambda one: outcomes[one.number],
+        lambda one: (outcomes[one.number].condition, one.objective, one.judge),
     )
-    several = len({policy for policy, *_ in groups}) > 1
-    if several:
-        groups |= _grouped(judged, lambda one: (ALL, outcomes[one.number].condition, one.objective, one.judge))
+    widest = next(reversed(groups))[0]
     for (policy, condition, objective, judge), some in groups.items():
         told = people.get((judge, objective), ())
-        if several and policy != ALL and judges.untrusted(judge, told):
+        if policy != widest and judges.untrusted(judge, told):
             continue
         queries = [outcomes[one.number].query for one in some]
         counted = judges.tally([one.said for one in some], [one.longer for one in some], queries)
@@ -162,14 +161,17 @@ def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], title: 
     from matplotlib.figure import Figure
 
     rates: dict[str, dict[str, float]] = defaultdict(dict)
-    for (policy, side), some in _grouped(judged, lambda one: (outcomes[one.number].policy, one.first)).items():
+    several = _with_several_sets(outcomes)
+    for (policy, side), some in _grouped(
+        judged, lambda one: (_row_of(outcomes[one.number], several), one.first)
+    ).items():
         golden = [one for one in some if one.second == "golden"]
         if golden:
             rates[policy][side] = mean((1 + one.said) / 2 for one in golden)
     both = {policy: told for policy, told in rates.items() if {"draft", "correction"} <= told.keys()}
     if not both:
         return None
-    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    figure = Figure(figsize=(max(8, len(both)), 3.5), layout="constrained")
     axes = figure.subplots()
     places = range(len(both))
     axes.bar([place - 0.2 for place in places], [told["draft"] for told in both.values()], 0.4, label="draft")
@@ -211,6 +213,39 @@ def _by_edit(outcomes: Sequence[Outcome], judged: Sequence[Judged], out: Path) -
     path = out / "by-edit.png"
     figure.savefig(path, dpi=110)
     return path
+
+
+def _by_policy(
+    items: Sequence[Any],
+    several: Collection[str],
+    outcome: Callable[[Any], Outcome],
+    key: Callable[[Any], tuple[str, ...]],
+) -> dict[tuple[str, ...], list[Any]]:
+    """By policy and `key`; then all policies, if there is more than one.
+
+    `several`: policies that have answered several data sets. These ask for different things, so that each is by itself,
+    and after them the policy as a whole.
+    """
+    policies = {outcome(one).policy for one in items}
+    groups = _grouped(items, lambda one: (_row_of(outcome(one), several), *key(one)))
+    whole = [one for one in items if outcome(one).policy in several]
+    groups |= _grouped(whole, lambda one: (outcome(one).policy, *key(one)))
+    return groups | (_grouped(items, lambda one: (ALL, *key(one))) if len(policies) > 1 else {})
+
+
+def _with_several_sets(outcomes: Iterable[Outcome]) -> set[str]:
+    """The policies that have answered more than one data set."""
+    sets = _grouped({(one.policy, _data_set(one)) for one in outcomes}, lambda both: both[0])
+    return {policy for policy, some in sets.items() if len(some) > 1}
+
+
+def _row_of(outcome: Outcome, several: Collection[str]) -> str:
+    return f"{outcome.policy} ({_data_set(outcome)})" if outcome.policy in several else outcome.policy
+
+
+def _data_set(outcome: Outcome) -> str:
+    """Requests are one, whatever their topic: `_refused` tells these apart."""
+    return outcome.dataset.partition(":")[0]
 
 
 def _grouped(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:

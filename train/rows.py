@@ -4,7 +4,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +27,8 @@ class Pair:
     """Two answers to one conversation; `scores` has, by objective, those of the first and of the second.
 
     `own`: objectives as they were worded where the pair comes from. `asks`: what is asked for, where that is known:
-    `harmless`, `harmful` or, of what is harmful, the topic.
+    `harmless`, `harmful` or, of what is harmful, the topic. `where`: file and row, where the data itself names what it
+    is scored in.
     """
 
     source: str
@@ -38,6 +39,7 @@ class Pair:
     scores: dict[str, tuple[float, float]]
     own: tuple[Objective, ...] = ()
     asks: str = ""
+    where: str = field(default="", compare=False, repr=False)
 
     @property
     def declines(self) -> bool:

@@ -5,6 +5,7 @@ stopped goes on where it was, in the same order and with the same weights as if 
 Started by `torchrun` or `accelerate launch`, every process runs this, and the first one writes.
 """
 
+import gc
 import hashlib
 import json
 import platform
@@ -22,7 +23,8 @@ from train.model import load
 from train.rows import DataError, Row, read
 
 STAGES = ("identical", "equal", "better")
-GOES_ON_WITH = ("save_every", "checkpointing", "bf16")  # settings that may be others when a run goes on
+# Settings that may be others when a run goes on. Of a step's rows the number decides, and not how they are dealt out.
+GOES_ON_WITH = ("batch", "accumulate", "save_every", "checkpointing", "bf16")
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def run(base: Path, rows_path: Path, out: Path, settings: Settings, start: Path 
     if start is not None and settings.rank:
         settings = replace(settings, rank=_rank(start))
     if processes.is_main_process:
-        _record(out, base, rows, settings, start)
+        _record(out, base, rows, settings, start, processes.num_processes)
     processes.wait_for_everyone()
     weights = start
     for number, stage in enumerate(settings.stages, 1):
@@ -94,7 +96,7 @@ def _rank(adapter: Path) -> int:
     return int(json.loads(config.read_text(encoding="utf-8"))["r"])
 
 
-def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, start: Path | None) -> None:
+def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, start: Path | None, processes: int) -> None:
     """`run.json`: what a model card has to say of a run, and by what the same run is known when it goes on.
 
     It says what the run was begun with, whatever that goes on with: what is done is not done with anything else.
@@ -104,6 +106,7 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
         "base": base.name if base.is_dir() else str(base),
         **_begun_with(start),
         "settings": asdict(settings),
+        "rows_a_step": settings.batch * settings.accumulate * processes,
         "rows": hashlib.sha256(repr(rows).encode()).hexdigest()[:16],
         "data": [
             {"source": source, "licence": licence, "kind": kind, "rows": count}
@@ -114,13 +117,30 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
     told = json.loads(json.dumps(told))
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
-        differ = [name for name in told if told[name] != before.get(name) and name not in ("settings", "data")]
+        _same_steps(out, told, before, processes)
+        differ = [
+            name for name in told if told[name] != before.get(name) and name not in ("settings", "data", "rows_a_step")
+        ]
         ours, theirs = told["settings"], before["settings"]
         differ += [name for name in ours if ours[name] != theirs.get(name) and name not in GOES_ON_WITH]
         if differ:
             raise DataError(f"{out} holds a run with another {', '.join(differ)}; remove it, or give another --out")
         return
     record.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+
+
+def _same_steps(out: Path, told: dict[str, Any], before: dict[str, Any], processes: int) -> None:
+    """A run's order of rows and its learning rate go by the step: with another number of rows a step, a run that goes
+    on would see some rows twice and others never. Of a record that is older than this one, nobody knows how many
+    processes there were: it is taken for as many.
+    """
+    of_settings = int(before["settings"]["batch"]) * int(before["settings"]["accumulate"])
+    then, now = before.get("rows_a_step", of_settings * processes), told["rows_a_step"]
+    if then != now:
+        raise DataError(
+            f"{out} holds a run of {then} rows a step, and this would be {now}: choose --batch and --accumulate that "
+            f"make {then}, times {processes} for as many processes, or give another --out"
+        )
 
 
 def _begun_with(start: Path | None) -> dict[str, Any]:
@@ -147,6 +167,9 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
 
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(settings.seed)
+    # The trainer of the stage before is in cycles with its model: two of 13B at once would not fit on a device.
+    gc.collect()
+    torch.cuda.empty_cache()
     model, tokenizer = load(base if settings.rank or before is None else before, dtype=torch.float32)
     if settings.rank and before is not None:
         model = PeftModel.from_pretrained(model, str(before), is_trainable=True)

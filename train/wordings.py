@@ -25,6 +25,10 @@ class Wordings:
         """Those that rows can be made of: what only data is scored in is nothing to leave an answer alone under."""
         return (key for key, known in self._known.items() if not known.get("of_data"))
 
+    def firsts(self) -> dict[str, Objective]:
+        """All of them, as a corrector is asked with most often."""
+        return {key: self.first(key) for key in self._known}
+
     def first(self, key: str) -> Objective:
         """As a corrector is asked with most often."""
         known = self._known[key]
@@ -41,13 +45,20 @@ class Wordings:
         return Objective(key=key, name=name, description=descriptions[0] if first else rng.choice(list(descriptions)))
 
     def beside(self, own: Sequence[Objective]) -> "Wordings":
-        """With objectives of somebody's own; a known one that they have worded anew means what they say."""
+        """With objectives of somebody's own; a known one that they have worded anew means what they say.
+
+        One that is not known yet is for the data that is scored in it: whether another answer meets it, nobody knows.
+        """
         new = [aim for aim in own if aim.description not in self._known.get(aim.key, {}).get("descriptions", ())]
         if not new:
             return self
         made = copy(self)
-        made._known = {**self._known, **{a.key: {"names": [a.name], "descriptions": [a.description]} for a in new}}
+        made._known = {**self._known, **{aim.key: self._own(aim) for aim in new}}
         return made
+
+    def _own(self, aim: Objective) -> Mapping[str, Any]:
+        of_data = self._known.get(aim.key, {"of_data": True}).get("of_data", False)
+        return {"names": [aim.name], "descriptions": [aim.description], "of_data": of_data}
 
     def draw_all(self, keys: Iterable[str], rng: random.Random) -> tuple[Objective, ...]:
         """In random order."""

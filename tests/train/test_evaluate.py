@@ -12,6 +12,7 @@ from aiohttp import web
 from click.testing import CliRunner, Result
 
 from corrector.objectives import Objective
+from corrector.templates import Turn
 from tests.conftest import Handler, Service, chat_reply, correcting
 from tests.train.test_readers import jsonl
 from train import answers, evaluate, report
@@ -243,10 +244,10 @@ def judged(number: int, said: int) -> Judged:
 def test_a_judge_at_chance_decides_nothing() -> None:
     outcomes = [outcome("one", n / 10) for n in range(10)]
     some = [judged(n, 1) for n in range(10)]
-    chance = Agreement("measure", "length", "", 40, 0, 0.5, (0.4, 0.6))
+    chance = Agreement("measure", "length", "", 40, 40, 0, 0.5, (0.4, 0.6))
     told = report.markdown("T", outcomes, some, {("measure", "length"): [chance]}, [])
     assert "| one | usual | length | measure | | | | at chance |" in told
-    trusted = Agreement("measure", "length", "", 40, 0, 0.8, (0.7, 0.9))
+    trusted = Agreement("measure", "length", "", 40, 40, 0, 0.8, (0.7, 0.9))
     told = report.markdown("T", outcomes, some, {("measure", "length"): [trusted]}, [])
     assert "| one | usual | length | measure | 10 | 0 | 0 | 1.00" in told
     assert "0.80 (0.70 to 0.90), n = 40" in told
@@ -260,6 +261,27 @@ def test_one_of_whom_people_have_said_nothing_says_nothing_and_that_once() -> No
         "| all policies | usual | length | gpt-4o | | | | – | – | no people's data: no win rate |"
     ]
     assert [line.split(" | ")[4] for line in told.splitlines() if "| measure |" in line] == ["10", "10", "20"]
+
+
+def test_a_policy_is_told_by_data_set_where_it_has_answered_several_and_whole() -> None:
+    """What a policy was asked for harm's sake and what for help's are not one thing; others' rows stay theirs."""
+    pytest.importorskip("matplotlib", reason="the extra `train` is not installed")
+    of = [("one", "x"), ("one", "y"), ("two", "y"), ("three", "requests:theft"), ("three", "requests:fraud")]
+    outcomes = [replace(outcome(policy, n / 10), dataset=dataset) for policy, dataset in of for n in range(4)]
+    some = [judged(n, 1 if n < 4 else -1) for n in range(20)]
+    told = report.markdown("T", outcomes, some, {}, []).splitlines()
+    rows = [line.split(" | ")[:3] for line in told if line.endswith(" 0 |  |")]
+    assert rows == [
+        ["| one (x)", "usual", "4"], ["| one (y)", "usual", "4"], ["| two", "usual", "4"], ["| three", "usual", "8"],
+        ["| one", "usual", "8"], ["| all policies", "usual", "20"],
+    ]  # fmt: skip
+    rates = {line.split(" | ")[0]: line.split(" | ")[4:7] for line in told if "| measure |" in line}
+    assert rates == {
+        "| one (x)": ["4", "0", "0"], "| one (y)": ["0", "0", "4"], "| two": ["0", "0", "4"],
+        "| three": ["0", "0", "8"], "| one": ["4", "0", "4"], "| all policies": ["4", "0", "16"],
+    }  # fmt: skip
+    alone = report.markdown("T", outcomes[:8], [replace(one, judge="gpt-4o") for one in some[:8]], {}, [])
+    assert [line.split(" | ")[0] for line in alone.splitlines() if "gpt-4o" in line] == ["| one"], "nothing, and once"
 
 
 def test_policies_that_were_asked_the_same_are_no_surer_together() -> None:
@@ -294,13 +316,21 @@ async def test_what_was_said_of_peoples_questions_is_kept_too(tmp_path: Path) ->
             return None
 
     aim = Objective(key="length", name="Length", description="The response should be concise")
-    labelled = [Labelled(Question((), "a", f"b{n}", aim), -1 if n < 24 else 1, "s") for n in range(30)]
-    asked, judge = {"one": labelled, "two": labelled[10:]}, First()
+    labelled = [
+        Labelled(Question((Turn("user", f"{n}?"),), "a", "b", aim), -1 if n < 24 else 1, "ab"[n % 2]) for n in range(30)
+    ]
+    asked, judge, other = {"one": labelled, "two": labelled[10:]}, First(), First()
+    other.name = "other"
     for _ in range(2):
-        told = await evaluate.agreement(asked, [judge], tmp_path / "people.jsonl", 4)
+        told = await evaluate.agreement(asked, [judge, other], tmp_path / "people.jsonl", 4)
         one, two = told["first", "length"]
         assert (one.source, one.n, one.right, two.source, two.n, two.right) == ("one", 30, 0.8, "two", 20, 0.7)
-    assert judge.asked == 50, "what has been said is not asked again"
+        assert [(part.source, part.n) for part in one.sources] == [("a", 15), ("b", 15)]
+    assert (judge.asked, other.asked) == (50, 50), "what has been said is not asked again"
+    more = {**asked, "three": [replace(one, source="c") for one in labelled]}
+    told = await evaluate.agreement(more, [judge, other], tmp_path / "people.jsonl", 4)
+    assert (judge.asked, other.asked) == (80, 80), "nor when there is another file"
+    assert [one.source for one in told["other", "length"]] == ["one", "two", "three"]
 
 
 def test_how_much_was_edited() -> None:

@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -222,9 +223,12 @@ class TestReward:
 def said(n: int, objective: str = "helpfulness", source: str = "own") -> list[Labelled]:
     rng = random.Random(5)
     both = [rng.random() < 0.5 for _ in range(n)]
+    queries = [f"Tea, number {number}?" for number in range(n)]
     return [
-        Labelled(ask("no", "yes", objective) if turn else ask("yes", "no", objective), 1 if turn else -1, source)
-        for turn in both
+        Labelled(ask("no", "yes", objective, query), 1, source)
+        if turn
+        else Labelled(ask("yes", "no", objective, query), -1, source)
+        for query, turn in zip(queries, both, strict=True)
     ]
 
 
@@ -245,11 +249,36 @@ class TestAgreement:
     async def test_sources_are_told_apart_and_objectives_that_it_does_not_decide_left_out(self) -> None:
         asked = [*said(20, source="a"), *said(10, source="b"), *said(10, "humour")]
         told = await agreement(Fixed(lambda question: 1), asked)
-        assert [(one.source, one.n) for one in told] == [("", 30), ("a", 20), ("b", 10)]
+        [both] = told
+        assert [(one.source, one.n) for one in (both, *both.sources)] == [("", 30), ("a", 20), ("b", 10)]
 
     async def test_of_a_handful_of_questions_nothing_is_concluded(self) -> None:
         [few] = await agreement(Fixed(lambda question: 1 if question.second == "yes" else -1), said(3))
         assert (few.right, few.at_chance, few.verdict) == (1, True, "too few to tell")
+
+    async def test_questions_of_one_query_are_no_surer_than_one(self) -> None:
+        def right(question: Question) -> int:
+            return 1 if question.second == "yes" else -1
+
+        alike = [
+            replace(one, question=replace(one.question, context=(Turn("user", f"Tea, pot {n // 15}?"),)))
+            for n, one in enumerate(said(40))
+        ]
+        alike[30:] = [replace(one, better=-one.better) for one in alike[30:]]
+        [told] = await agreement(Fixed(right), alike)
+        assert (told.n, told.queries, told.right, told.interval) == (40, 3, 0.75, (0.0, 1.0))
+        assert told.verdict == "too few to tell", "of forty rows, but three queries"
+        [apart] = await agreement(Fixed(right), said(40))
+        assert apart.queries == 40
+
+    async def test_of_rewrites_that_answer_nothing_the_text_is_what_is_alike(self) -> None:
+        twice = [
+            Labelled(Question((), *both, aim("clarity")), better, "own")
+            for n in range(5)
+            for both, better in (((f"bad {n}", f"good {n}"), 1), ((f"better {n}", f"bad {n}"), -1))
+        ]
+        [told] = await agreement(Fixed(lambda question: 0), twice)
+        assert (told.n, told.queries) == (10, 5)
 
     def test_what_people_said_is_read_from_both_formats(self, tmp_path: Path) -> None:
         path = tmp_path / "people.jsonl"
@@ -299,10 +328,10 @@ class TestControls:
 class TestCommand:
     def people(self, path: Path) -> Path:
         rows = [
-            {"source": pair.source, "licence": "MIT", "query": "How do I make tea?", "better": list(pair.scores),
+            {"source": pair.source, "licence": "MIT", "query": f"How do I make tea, {n}?", "better": list(pair.scores),
              "weak": pair.second if won == (1.0, 0.0) else pair.first,
              "strong": pair.first if won == (1.0, 0.0) else pair.second}
-            for pair in pairs() for won in pair.scores.values()
+            for n, pair in enumerate(pairs()) for won in pair.scores.values()
         ]  # fmt: skip
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         return path
@@ -315,7 +344,7 @@ class TestCommand:
     def test_fit_save_and_load(self, tmp_path: Path) -> None:
         people, model = str(self.people(tmp_path / "p.jsonl")), str(tmp_path / "reward.npz")
         fitted = self.ran("reward", "--fit", people, "--save", model, "--on", people)
-        assert "| p.jsonl | helpfulness | all | 40 | 0 | 1.000 (–) | agrees |" in fitted
+        assert "| p.jsonl | helpfulness | all | 40 | 40 | 0 | 1.000 (–) | agrees |" in fitted
         assert "preferred to the same" not in fitted
         controlled = self.ran("reward", "--load", model, "--on", people, "--controls", people, "--limit", "10")
         assert "| harmlessness | a loop | 10 |" in controlled

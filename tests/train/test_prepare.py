@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corrector.objectives import Objective
 from corrector.templates import Turn
 from tests.conftest import ROOT
 from train import damage, manner, readers, scorer
@@ -173,9 +174,29 @@ def test_better_its_mirror_and_equal() -> None:
         ("better", GOOD, "Bad tea.", {"length"}),
         ("equal", "Bad tea.", GOOD, {"fluency"}),
     ]
-    assert not skipped, "it is used"
+    assert skipped == {"no wording for nonsense": 1}, "also of a pair that has others"
     assert not list(reformulated(pair(nonsense=(0, 1)), Wordings(), random.Random(1), skipped))
-    assert skipped == {"no wording for nonsense": 1}
+    assert skipped == {"no wording for nonsense": 2}
+
+
+OWN = Objective(key="brand_voice", name="Brand voice", description="The response should sound like us")
+
+
+def test_what_is_worded_anew_is_still_something_to_leave_an_answer_alone_under() -> None:
+    anew = Objective(key="fluency", name="Fluency", description="No slips of the pen")
+    wordings = Wordings().beside((anew, OWN))
+    assert list(wordings) == list(Wordings()), "in the same order too"
+    assert wordings.first("fluency") == anew
+    assert set(wordings.firsts()) - set(Wordings().firsts()) == {"brand_voice"}
+
+
+def test_identical_rows_name_what_their_data_is_scored_in_where_nothing_else_is_to_be_seen() -> None:
+    scored = pair(helpfulness=(0, 1), honesty=(1, 1), length=(1, 0))
+    rows, report = compose([scored, pair()], Mix(identical=30, as_scored=True), Wordings(), 1, Skipped())
+    assert len(rows) == 30
+    assert {aim.key for row in rows for aim in row.objectives} == {"helpfulness", "honesty"}
+    _, report = compose([pair()], Mix(identical=3, as_scored=True), Wordings(), 1, Skipped())
+    assert report.short == ["identical: 0 of 3"]
 
 
 def test_an_identical_row_is_left_alone() -> None:

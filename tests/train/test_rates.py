@@ -11,8 +11,8 @@ from train import judges
 from train.intervals import bootstrap, written
 from train.judges import Agreement, Tally, length_controlled, tally
 
-GOOD = Agreement("j", "helpfulness", "", 100, 0, 0.7, (0.6, 0.8))
-POOR = Agreement("j", "helpfulness", "", 100, 0, 0.52, (0.42, 0.62))
+GOOD = Agreement("j", "helpfulness", "", 100, 100, 0, 0.7, (0.6, 0.8))
+POOR = Agreement("j", "helpfulness", "", 100, 100, 0, 0.52, (0.42, 0.62))
 
 
 def counted(said: Sequence[int], longer: Sequence[float] = ()) -> Tally:
@@ -76,6 +76,27 @@ class TestRow:
         of_two = judges.row("helpfulness", "j", told, [replace(GOOD, source="a"), replace(POOR, source="b")])
         assert "0.75" in of_two
         assert "a: agrees: 0.70 (0.60 to 0.80), n = 100; b: at chance: 0.52" in of_two, "each by itself"
+
+    def test_each_source_stands_beside_all_and_decides_nothing(self) -> None:
+        told = counted([1, 1, 1, -1])
+        parts = (replace(GOOD, source="easy", n=60), replace(POOR, source="hard", n=40, queries=30))
+        row = judges.row("helpfulness", "j", told, [replace(GOOD, source="a", sources=parts)])
+        of_each = (
+            "easy: agrees: 0.70 (0.60 to 0.80), n = 60; hard: at chance: 0.52 (0.42 to 0.62), n = 40 of 30 queries"
+        )
+        assert f"| a: agrees: 0.70 (0.60 to 0.80), n = 100 [{of_each}] |" in row
+        assert "0.75" not in judges.row("helpfulness", "j", told, [replace(POOR, sources=parts)])
+
+    def test_a_few_peoples_rows_are_nothing_against_what_is_counted(self) -> None:
+        told, few = counted([1, 1, 1, -1]), replace(POOR, n=14, queries=14)
+        row = judges.row("length", "measure", told, [few])
+        assert row.startswith("| length | measure | 3 | 0 | 1 | 0.75 (")
+        assert "| too few to tell: 0.52 (0.42 to 0.62), n = 14 |" in row
+        assert "| length | measure | | | | too few to tell" not in row
+        for people in ([POOR], [few, POOR], [replace(POOR, right=0.3, interval=(0.2, 0.4))]):
+            assert "0.75" not in judges.row("length", "measure", told, people), "but enough of them are"
+        assert "0.75" in judges.row("length", "measure", told, [few, GOOD])
+        assert "0.75" not in judges.row("length", "reward", told, [few])
 
     def test_of_whom_people_have_said_nothing_it_says_nothing_unless_it_counts(self) -> None:
         told = counted([1, 1, 1, -1])

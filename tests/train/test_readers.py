@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from corrector.templates import Turn
 from tests.train.test_prepare import GOOD
 from train import readers
+from train.card import card
 from train.cli import train
 from train.harm import digest, refuses
 from train.prepare import Mix, compose
@@ -67,6 +68,14 @@ def test_what_answers_no_query_is_held_out_by_its_answers(tmp_path: Path) -> Non
     assert skipped.total() == 4
     with pytest.raises(DataError, match="no row has a query or an answer"):
         readers.unseen(pairs, [jsonl(tmp_path / "none.jsonl", [{"query": ""}])], skipped)
+
+
+@pytest.mark.parametrize("context", ["Tea?", [3], [{"role": "user", "text": 3}], [{"said": "Tea?"}], None])
+def test_a_held_out_row_whose_context_is_no_conversation_is_named(tmp_path: Path, context: Any) -> None:
+    path = jsonl(tmp_path / "eval.jsonl", [{"query": "Coffee?"}, {"context": context, "weak": "a", "strong": "b"}])
+    skipped = Skipped()
+    assert readers.openings(path, skipped) == {"coffee"}
+    assert list(skipped.where.values()) == [["eval.jsonl:2"]]
 
 
 def test_normalised_pairs(tmp_path: Path) -> None:
@@ -158,7 +167,7 @@ def test_ultrafeedback_as_published(tmp_path: Path) -> None:
 
 
 def test_answers_of_models_with_terms_of_their_own_say_so(tmp_path: Path) -> None:
-    models = ("gpt-4", "llama-2-7b-chat", "starchat", None)
+    models = ("gpt-4", "llama-2-7b-chat", "pythia-12b", None)
     told = [{**completion("a", honesty="3"), "model": model} for model in models]
     rows = [{"instruction": "Tea?", "completions": told}, {"instruction": 3, "completions": told}]
     skipped = Skipped()
@@ -166,6 +175,27 @@ def test_answers_of_models_with_terms_of_their_own_say_so(tmp_path: Path) -> Non
     assert licences[:3] == ["MIT, Llama terms, OpenAI terms", "MIT, OpenAI terms", "MIT, OpenAI terms, unknown terms"]
     assert licences[-1] == "MIT, unknown terms"
     assert skipped == {"no instruction": 1}
+
+
+@pytest.mark.parametrize(
+    ("model", "licence"),
+    [
+        ("mpt-30b-chat", "MIT, CC-BY-NC-SA-4.0 terms"), ("starchat", "MIT, BigCode OpenRAIL-M terms"),
+        ("pythia-12b", "MIT"),
+    ],
+)  # fmt: skip
+def test_a_models_licence_that_binds_who_learns_from_it_is_named_and_in_the_card(
+    tmp_path: Path, model: str, licence: str
+) -> None:
+    told = [{**completion(text, honesty=honesty), "model": by} for text, honesty, by in
+            (("a", "1", "falcon-40b-instruct"), ("b", "3", model))]  # fmt: skip
+    path = jsonl(tmp_path / "uf.jsonl", [{"instruction": "Tea?", "completions": told}])
+    [one] = readers.ultrafeedback(path, Skipped())
+    assert one.licence == licence
+    data = [{"source": "ultrafeedback", "licence": one.licence, "kind": "better", "rows": 1}]
+    record: dict[str, Any] = {"base": "small", "start": None, "settings": {}, "data": data}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert ("terms of their own" in card("e", tmp_path / "3-better", [])) == ("terms" in licence)
 
 
 def test_what_hh_rlhf_was_chosen_by_is_never_guessed(tmp_path: Path) -> None:
@@ -195,6 +225,12 @@ def test_every_objective_of_the_papers_data_becomes_rows(tmp_path: Path) -> None
     assert not set(readers.IMHI_ASPECTS) & set(Wordings()), "nothing is made to be left alone under these"
 
 
+def table(path: Path, *rows: list[str]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
 def test_a_table_that_a_spreadsheet_has_written(tmp_path: Path) -> None:
     """With a byte order mark, and a byte that is no UTF-8."""
     head = "query,answer_a,answer_b,correctness_a,correctness_b".encode("utf-8-sig")
@@ -219,12 +255,26 @@ def test_imhi_as_a_table(tmp_path: Path) -> None:
 
 def test_imhi_as_the_release_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "DR.csv"
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([["goldens", "generated_text"], ["No, he does not.", "Yes."], ["No.", ""]])
+    said = [["No, he does not.", "Yes."], ["No.", ""], ["Maybe.", "Yes."], ["Who knows.", "Yes."]]
+    table(path, ["goldens", "generated_text"], *said)
     skipped = Skipped()
-    [one] = readers.imhi(path, skipped)
+    assert list(readers.imhi(path, skipped)) == []
+    assert skipped == {"no question: imhi:QUESTIONS.csv=FILE may have it": 3, "an answer is empty": 1}
+    asked = [["Maybe?", "Maybe."], ["Does he?", "No, he does not. "], ["Perhaps?", "Maybe."], ["", "Who knows."]]
+    questions = table(tmp_path / "questions.csv", ["query", "gpt-3.5-turbo"], *asked)
+    skipped = Skipped()
+    [one] = readers.imhi(path, skipped, str(questions))
     assert (one.first, one.second, set(one.scores)) == ("Yes.", "No, he does not.", set(readers.IMHI_ASPECTS))
-    assert skipped.where == {"an answer is empty": ["DR.csv:3"]}
+    assert one.context == (Turn("user", "Does he?"),)
+    assert skipped.where == {
+        "an answer is empty": ["DR.csv:3"], "several questions have this golden answer": ["DR.csv:4"],
+        "no question: imhi:QUESTIONS.csv=FILE may have it": ["DR.csv:5"],
+    }  # fmt: skip
+    command = ["prepare", f"imhi:{questions}={path}", "--out", str(tmp_path / "rows.jsonl")]
+    ran = CliRunner().invoke(train, command)
+    assert "1 rows in" in ran.output
+    with pytest.raises(DataError, match=r"DR\.csv: no row has a `query` and a `gpt-3\.5-turbo`"):
+        list(readers.imhi(path, skipped, str(path)))
 
 
 def test_a_policys_answer_is_paired_with_itself_without_its_loops(tmp_path: Path) -> None:

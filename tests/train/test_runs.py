@@ -89,18 +89,31 @@ def test_accelerate_understands_the_layouts(path: Path) -> None:
 
 def test_the_papers_recipe_says_what_it_would_take(tmp_path: Path) -> None:
     given = pairs(tmp_path / "pairs.jsonl.gz", 40, "own")
-    told = ran("paper.sh", f"pairs={given}", "no/model", str(tmp_path / "out"), DRY_RUN="1", IDENTICAL="5")
+    more = pairs(tmp_path / "more.jsonl.gz", 40, "more", "coffee")
+    sources = (f"pairs={given}", f"pairs={more}")
+    told = ran("paper.sh", "no/model", str(tmp_path / "out"), *sources, DRY_RUN="1", IDENTICAL="5")
     assert told.returncode == 0, told.stderr[-2000:]
     assert "2 epochs" in told.stdout
     assert "every weight, on 4 devices" in told.stdout
     for size in ("1.1B", "7B", "13B"):
         assert f"| {size} |" in told.stdout
     rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
-    assert {row["kind"] for row in rows} == {"identical", "equal", "better"}, "measures score what the data does not"
+    assert len(rows) == 85
+    assert {row["source"] for row in rows} == {"own", "more"}
+    assert {row["kind"] for row in rows} == {"identical", "better"}
+    named = {aim["key"] for row in rows for aim in row["objectives"]}
+    assert named == {"helpfulness"}, "what the data is scored in: what the paper calls unseen stays so"
+
+
+def test_the_papers_recipe_has_no_measure_score_what_is_to_stay_unseen(tmp_path: Path, calls: Calls) -> None:
+    prepared, _ = calls.of("paper.sh", "m", str(tmp_path / "out"), "hh_rlhf=a", "hh_rlhf=b", DRY_RUN="1")
+    assert prepared.startswith("train prepare hh_rlhf=a hh_rlhf=b ")
+    assert "--scorer" not in prepared
+    assert "--identical-as-scored" in prepared
 
 
 def test_more_rows_at_once_than_a_step_has_are_told() -> None:
-    told = ran("paper.sh", "pairs=x", "no/model", DRY_RUN="1", GPUS="32", BATCH="32")
+    told = ran("paper.sh", "no/model", "out", "pairs=x", DRY_RUN="1", GPUS="32", BATCH="32")
     assert (told.returncode, "512 rows" in told.stderr) == (1, True)
 
 
@@ -110,7 +123,7 @@ def test_each_data_set_has_the_releases_prompt(kind: str, tmp_path: Path) -> Non
     echo = tmp_path / "metaaligner"
     echo.write_text('#!/bin/sh\necho "$@"\n')
     echo.chmod(0o755)
-    told = ran("paper.sh", f"{kind}=x", "m", str(tmp_path / "out"), DRY_RUN="1", METAALIGNER=str(echo))
+    told = ran("paper.sh", "m", str(tmp_path / "out"), f"{kind}=x", DRY_RUN="1", METAALIGNER=str(echo))
     template = "ultrafeedback" if kind == "pairs" else kind
     assert f" --template {template} " in told.stdout
 
@@ -120,7 +133,7 @@ def test_the_papers_recipe_is_launched_also_where_the_command_is_on_the_path(tmp
     launched.write_text('#!/bin/sh\necho accelerate "$@" >> "$CALLS"\n')
     launched.chmod(0o755)
     path = f"{tmp_path}:{os.environ['PATH']}"
-    _, told = calls.of("paper.sh", "pairs=x", "m", str(tmp_path / "out"), METAALIGNER="metaaligner", PATH=path)
+    _, told = calls.of("paper.sh", "m", str(tmp_path / "out"), "pairs=x", METAALIGNER="metaaligner", PATH=path)
     assert told.startswith("accelerate launch ")
     assert f" {calls.command} train sft {tmp_path}/out/rows.jsonl " in told, "a file, as accelerate wants it"
 
@@ -140,6 +153,23 @@ def test_the_shipped_adapters_recipe_to_its_results(tmp_path: Path, calls: Calls
     assert "--learning-rate 2e-4 --longest 512 --batch 2 --accumulate 4 --max-steps -1 --checkpointing" in ablation
     assert any(f"--out {out}/ablations/rows.jsonl" in call and "--made 60 " in call for call in said)
     assert "| whole | fine | x |" in (out / "docs/results.md").read_text()
+
+
+@pytest.mark.parametrize("script", ["default.sh", "ablations.sh"])
+def test_recipes_take_data_of_somebodys_own(script: str, tmp_path: Path, calls: Calls) -> None:
+    """By the names of its sources; without them they are those of the project's data."""
+    given = {"NO_RESULTS": "1", "VARIANTS": "whole", "PART": "2"}
+    said = calls.of(script, "data", str(tmp_path / "ours"), **given)
+    own = calls.of(script, "data", str(tmp_path / "own"), SOURCES="mine yours", **given)
+    [prepared, *_] = [call for call in own if call.startswith("train prepare")]
+    assert "--made-from mine --made-from yours" in prepared
+    assert prepared.count("--take") == 3, "and nothing of others"
+    assert "--take yours=" in prepared
+    theirs = ("oasst_qlora", "hh_helpful", "hh_harmless", "paradetox")
+    assert not any(source in call for call in own for source in theirs)
+    assert any("--made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100" in call for call in said)
+    asked = [call for call in own if call.startswith("train answers data")]
+    assert all("--source mine --source yours" in call for call in asked)
 
 
 def test_the_results_of_what_ships_are_by_a_judge_that_has_not_seen_them() -> None:
@@ -171,6 +201,28 @@ def test_results_of_other_settings_are_made_anew(tmp_path: Path, calls: Calls) -
     for stamp in out.rglob("*.settings"):
         stamp.unlink()
     assert made(JUDGED="1", ABLATION_CASES="1", VARIANTS="whole") == (False, False), "older than stamps: it stays"
+
+
+def test_judges_stand_beside_all_that_people_have_said(tmp_path: Path, calls: Calls) -> None:
+    said = calls.of("results.sh", "data", str(tmp_path / "out"), ADAPTER="a.gguf", DOCS=str(tmp_path / "docs"))
+    people = [f"data/{name}.jsonl.gz" for name in ("pairs/eval", "judge_eval/hhh_alignment", "judge_eval/llmbar")]
+    judged = [call for call in said if " --judge reward " in call]
+    assert len(judged) == 3
+    for call in judged:
+        assert all(f" --people {file}" in call for file in people)
+    for kind in ("reward", "measure"):
+        [asked] = [call for call in said if call.startswith(f"train judge {kind} ")]
+        assert all(f" --on {file}" in asked for file in people)
+
+
+def test_own_answers_are_to_the_sources_that_are_named(tmp_path: Path, calls: Calls) -> None:
+    given = {"ADAPTER": "a.gguf", "DOCS": str(tmp_path / "docs"), "VARIANTS": "whole"}
+    for named, first, count in (("mine yours", "mine", 2), (None, "oasst_qlora", 4)):
+        more = {} if named is None else {"SOURCES": named}
+        said = calls.of("results.sh", "data", str(tmp_path / first), **given, **more)
+        [answered] = [call for call in said if call.startswith("train answers data/pairs/eval")]
+        assert answered.count(" --source ") == count
+        assert f" --source {first} " in answered
 
 
 def test_the_layouts_module_is_the_command() -> None:

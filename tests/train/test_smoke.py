@@ -4,11 +4,15 @@ import gzip
 import json
 import os
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from corrector.correction import Correction
+from corrector.corrector import Corrector
+from corrector.templates import Turn
 from tests.conftest import ROOT
 from tests.gateway.test_cli import METAALIGNER
 from train import damage, mending
@@ -77,7 +81,7 @@ def test_likeness_and_what_is_copied() -> None:
     ],
 )
 def test_what_breaks_off_may_be_ended_in_any_words_or_where_the_sentence_before_ends(text: str, after: float) -> None:
-    case = Case("broken_off", (), "The sky is blue. It is s", "The sky is blue.", ())
+    case = Case("broken_off", (), "The sky is blue. It is s", "The sky is blue.", (), "The sky is blue. It is so.")
     found = mending.outcome(case, Correction(text, "corrected", "rewritten"))
     assert found.before == 8 / 11
     assert found.after == pytest.approx(after)
@@ -93,6 +97,34 @@ def test_a_summary_counts_nearer_and_farther() -> None:
     assert (pad.cases, pad.nearer, pad.farther) == (3, 2, 1)
     assert (fine.nearer, fine.farther, fine.interval) == (0, 0, (0.0, 0.0))
     assert "| pad | 3 | 2 | 1 |" in markdown(told)
+
+
+def test_texts_that_were_damaged_in_many_ways_are_no_surer_than_one_each() -> None:
+    """The kinds by themselves too, and the cases say which texts those are, with and without a question before them."""
+    moved = [outcome(f"kind {n % 5}", 0.5, 1 if n // 5 % 3 else 0.4) for n in range(50)]
+    [*_, alone] = summary(moved)
+    [*_, of_ten] = summary(moved, origins=[n // 5 for n in range(50)])
+    assert (alone.kind, alone.cases, alone.nearer) == ("all damage", 50, 30)
+    assert (of_ten.kind, of_ten.cases, of_ten.nearer) == ("all damage", 50, 30)
+    assert of_ten.interval[1] - of_ten.interval[0] > 1.5 * (alone.interval[1] - alone.interval[0])
+    assert written(summary(moved[::5], origins=[0] * 10)[0].interval) == "–"
+
+    wordings = Wordings()
+    known = {key: wordings.first(key) for key in wordings}
+    asked = (Turn("user", "How do I make tea?"),)
+    pairs = [Pair("own", "MIT", (), "x", GOOD.format(1), {})]
+    pairs += [Pair("own", "MIT", asked, "x", GOOD.format(n), {}) for n in (2, 3)]
+    for made in (cases(pairs, known, 3, seed=1), mending.asked(pairs, known, 3, seed=1)):
+        assert {case.origin for case in made} == {GOOD.format(1), asked}
+
+
+async def test_corrections_stay_when_cases_are_counted_in_other_ways(tmp_path: Path) -> None:
+    """What was corrected before cases had an origin is not corrected again."""
+    kept = {"of": "4e189994ec24ac09", **asdict(outcome("pad", 0.5, 1))}
+    (tmp_path / "outcomes.jsonl").write_text(json.dumps(kept) + "\n")
+    todo, nobody = [Case("pad", (), "Tea, tea.", "Tea.", (), "Tea.")], cast(Corrector, None)
+    told = await mending.run(todo, nobody, tmp_path / "outcomes.jsonl", 1, lambda: None, "settings")
+    assert told == [outcome("pad", 0.5, 1)]
 
 
 def test_of_values_that_are_all_the_same_no_interval_is_written() -> None:

@@ -1,12 +1,13 @@
 """`prepare` and `answers`: what a corrector is to learn from."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from train.commands import FILE, PATH, engine_of, judge_options, judges_of, known_aims, say, weights_of
+from train.commands import FILE, PATH, engine_of, judge_options, judges_of, say, weights_of
 
 
 @click.command()
@@ -20,6 +21,10 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
     "--made-from", multiple=True, metavar="SOURCE", help="Sources whose better answers are good; default: all."
 )
 @click.option("--identical", default=0, show_default=True, help="Good answers to be left alone, for the warm-up.")
+@click.option(
+    "--identical-as-scored", "as_scored", is_flag=True,
+    help="These under what their data is scored in, and under nothing else: the rest stays unseen.",
+)  # fmt: skip
 @click.option("--refused", default=0, show_default=True, help="Answers that go along with a harmful request, refused.")
 @click.option("--declined", default=0, show_default=True, help="Refusals of harmful requests, to be left alone.")
 @click.option("--answered", default=0, show_default=True, help="Needless refusals, answered.")
@@ -33,7 +38,7 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, know
     "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
 )
 @judge_options
-@click.option("--objectives", type=PATH, default=Path("objectives.yaml"), show_default=True, help="For scorers.")
+@click.option("--objectives", type=FILE, help="An objectives.yaml: what keys of your own mean, for rows and scorers.")
 @click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
 @click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
 @click.option("--seed", default=1, show_default=True)
@@ -44,6 +49,7 @@ def prepare(
     made: int,
     made_from: tuple[str, ...],
     identical: int,
+    as_scored: bool,
     refused: int,
     declined: int,
     answered: int,
@@ -54,7 +60,7 @@ def prepare(
     rewritten: int,
     held_out: tuple[Path, ...],
     scorers: tuple[str, ...],
-    objectives: Path,
+    objectives: Path | None,
     longest: int,
     longest_context: int,
     seed: int,
@@ -62,24 +68,20 @@ def prepare(
 ) -> None:
     """Preference data to training rows. FORMAT is pairs, hh_rlhf, ultrafeedback, imhi, answers or read.
 
-    hh_rlhf:helpfulness=FILE says what was chosen by, where the folder's name does not (helpful-base, harmless-base).
+    hh_rlhf:helpfulness=FILE says what was chosen by, where the folder's name does not (helpful-base, harmless-base);
+    imhi:QUESTIONS.csv=FILE has the questions that IMHI's files of models' answers lack.
     """
+    from corrector.objectives import read
     from train.prepare import Mix, compose
-    from train.readers import READERS, Skipped, unseen
-    from train.rows import Pair, write
+    from train.readers import Skipped, unseen
+    from train.rows import write
     from train.wordings import Wordings
 
     skipped = Skipped()
-    pairs: list[Pair] = []
-    for source in sources:
-        kind, _, path = source.partition("=")
-        kind, _, objective = kind.partition(":")
-        if kind not in READERS or not Path(path).is_file() or (objective and kind != "hh_rlhf"):
-            raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
-        pairs += READERS[kind](Path(path), skipped, *([objective] if objective else []))
-    pairs = list(unseen(pairs, held_out, skipped))
+    wordings = Wordings().beside(tuple(read(objectives).objectives.values()) if objectives else ())
+    pairs = list(unseen((pair for source in sources for pair in _pairs(source, skipped)), held_out, skipped))
     if scorers:
-        pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), known_aims(objectives)))
+        pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), wordings.firsts()))
     per_source = {}
     for text in take or ("*=1000000000",):
         name, _, count = text.rpartition("=")
@@ -87,19 +89,36 @@ def prepare(
             raise click.UsageError(f"--take wants SOURCE=ROWS, not {text!r}")
         per_source[name] = int(count)
     mix = Mix(
-        per_source, made=made, identical=identical, made_from=made_from, refused=refused, declined=declined,
-        answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified,
+        per_source, made=made, identical=identical, as_scored=as_scored, made_from=made_from, refused=refused,
+        declined=declined, answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified,
         rewritten=rewritten, longest=longest, longest_context=longest_context,
     )  # fmt: skip
-    rows, report = compose(pairs, mix, Wordings(), seed, skipped)
+    rows, report = compose(pairs, mix, wordings, seed, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write(out, rows)
     out.with_suffix(".md").write_text(report.markdown())
     for short in report.short:
         click.echo(f"less than was asked for: {short}", err=True)
+    if unworded := [reason for reason in skipped if reason.startswith("no wording")]:
+        click.echo(f"{', '.join(unworded)}: --objectives FILE says what is meant", err=True)
+    if not rows:
+        most = f"; most of all: {skipped.most_common(1)[0][0]}" if skipped else ""
+        raise click.UsageError(f"no rows of {len(pairs)} pairs, see {out.with_suffix('.md')}{most}")
+    write(out, rows)
     click.echo(f"{len(rows)} rows in {out}; {sum(skipped.values())} not used, see {out.with_suffix('.md')}")
-    if not rows and skipped:
-        click.echo(f"most of all: {skipped.most_common(1)[0][0]}", err=True)
+
+
+def _pairs(source: str, skipped: Any) -> Iterator[Any]:
+    """Of FORMAT=FILE, or FORMAT:MORE=FILE."""
+    from train.readers import READERS
+
+    kind, _, path = source.partition("=")
+    kind, _, more = kind.partition(":")
+    if kind not in READERS or not path or (more and kind not in ("hh_rlhf", "imhi")):
+        raise click.UsageError(f"{source!r}: FORMAT=FILE, where FORMAT is one of {', '.join(READERS)}")
+    for file in [path, more] if kind == "imhi" and more else [path]:
+        if not Path(file).is_file():
+            raise click.UsageError(f"{source!r}: there is no file {file!r}")
+    return READERS[kind](Path(path), skipped, *([more] if more else []))
 
 
 async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> list[Any]:
@@ -161,6 +180,11 @@ def answers(
     else:
         todo = asked.questions(lines(queries), longest, sources)
         todo = asked.read(read, todo, Refusals()) if read else todo
+        if not todo:
+            there = sorted({str(row.get("dataset") or row.get("source")) for row in lines(queries)})
+            raise click.UsageError(
+                f"{queries}: --source, --longest and --read leave no question; its sources are {', '.join(there)}"
+            )
     random.Random(seed).shuffle(todo)  # noqa: S311 - a sample, not a secret
     todo = todo[:limit]
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -113,7 +113,7 @@ async def _mended(
             done = await mending.run(
                 todo, corrector, out / "outcomes.jsonl", in_flight, lambda: bar.advance(shown), settings
             )
-    lines = mending.summary(done, seed)
+    lines = mending.summary(done, seed, [case.origin for case in todo])
     (out / "report.json").write_text(json.dumps([dataclasses.asdict(line) for line in lines], indent=1))
     return mending.markdown(lines)
 

@@ -1,6 +1,7 @@
 """`sft` and `export`: rows to an adapter, and to what engines load."""
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,19 @@ def _unpacked(base: Path, adapter: Path, out: Path, option: str) -> Path:
     return unpacked
 
 
+def _on_its_base(adapter: Path, base: Path) -> None:
+    """Weights that were learnt beside others are noise: llama.cpp, which sees but their shapes, would serve them."""
+    from corrector.engines.llamacpp import PACKAGED
+    from train.export import same_base
+
+    record = adapter.parent / "run.json"
+    trained_on = json.loads(record.read_text(encoding="utf-8"))["base"] if record.is_file() else str(base)
+    if not same_base(trained_on, base):
+        packaged = (name for name, (_, file) in PACKAGED.items() if Path(file).stem == trained_on)
+        model = next(packaged, trained_on)
+        raise click.UsageError(f"{adapter} was trained on {trained_on}, not on {base.name}: give --model {model}")
+
+
 def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) -> str:
     from train import estimate
     from train.rows import read
@@ -123,6 +137,8 @@ def export(
     if whole and (gguf is not None or blend is not None):
         raise click.UsageError(f"{adapter} is a whole model, and no adapter: there is --merged for it")
     folder = base(model, work)
+    if not whole:
+        _on_its_base(adapter, folder)
     if blend is not None:
         share = 0.5 if share is None else share
         between = adapter.parent / f"{adapter.name}-{share:g}"

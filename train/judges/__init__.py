@@ -11,8 +11,8 @@ import math
 import pkgutil
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -26,11 +26,9 @@ from wire.errors import Malformed, Rejected, WireError
 
 # What people were asked in the data, where it is an objective of ours under another name, or next to one.
 ASKED_AS = {"conciseness": "length", "clarity": "readability"}
-LEAST_QUESTIONS = 20  # fewer say nothing of a judge: a coin is right three times in three once in eight
+LEAST_QUESTIONS = 20  # to fewer queries say nothing of a judge: a coin is right three times in three once in eight
 RIDGE = 0.02  # keeps the length regression finite where one side wins always
 COUNTING = frozenset({"measure"})  # judges that count, and whose word needs nobody's agreement
-# No key, no credit, no such model or address, no time: whatever is asked gets the same answer.
-OF_ALL = frozenset({401, 402, 403, 404, 405, 407, 408, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +100,7 @@ async def compare_all(
 def of_one(error: WireError) -> bool:
     """Is it this question that the service will not take or answer, and never will, while it may take the next one?"""
     if isinstance(error, Rejected):
-        return 400 <= error.status < 500 and error.status not in OF_ALL
+        return error.of_the_request
     return isinstance(error, Malformed)
 
 
@@ -113,6 +111,11 @@ class Labelled:
     question: Question
     better: int
     source: str
+
+    @property
+    def origin(self) -> Hashable:
+        """What was asked; of rewrites, which answer nothing, the text that was rewritten."""
+        return self.question.context or (self.question.first if self.better == 1 else self.question.second)
 
 
 def labelled(path: Path, known: Mapping[str, Objective], skipped: Skipped, seed: int = 1) -> Iterator[Labelled]:
@@ -159,32 +162,41 @@ def sample(asked: Iterable[Labelled], limit: int | None, seed: int = 1) -> list[
 class Agreement:
     """`right`: share of the questions in which judge and people say the same; a judge's tie counts one half.
 
-    `interval`: 95%. `source`: of what data; empty where all sources are together.
+    `interval`: 95%; questions of one query are alike, and count as one for it. `source`: of what data; empty where all
+    sources are together. `sources` has each by itself then, if there are several: an easy one may hide the rest.
     """
 
     judge: str
     objective: str
     source: str
     n: int
+    queries: int
     ties: int
     right: float
     interval: tuple[float, float]
+    sources: tuple["Agreement", ...] = ()
+
+    @property
+    def too_few(self) -> bool:
+        return self.queries < LEAST_QUESTIONS
 
     @property
     def at_chance(self) -> bool:
         """Not better than a coin, as far as these questions can tell; a judge that is worse than one is no better."""
-        return self.n < LEAST_QUESTIONS or self.interval[0] <= 0.5
+        return self.too_few or self.interval[0] <= 0.5
 
     @property
     def verdict(self) -> str:
-        if self.n < LEAST_QUESTIONS:
+        if self.too_few:
             return "too few to tell"
         if not self.at_chance:
             return "agrees"
         return "against people" if self.interval[1] < 0.5 else "at chance"
 
     def __str__(self) -> str:
-        return f"{self.verdict}: {self.right:.2f} ({written(self.interval)}), n = {self.n}"
+        told = f"{self.verdict}: {self.right:.2f} ({written(self.interval)}), n = {self.n}"
+        told += f" of {self.queries} queries" if self.queries < self.n else ""
+        return told + (f" [{'; '.join(f'{one.source}: {one}' for one in self.sources)}]" if self.sources else "")
 
 
 async def agreement(
@@ -194,24 +206,38 @@ async def agreement(
     seed: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> list[Agreement]:
-    """Of each objective that the judge decides: all sources together, then each where there are several."""
+    """Of each objective that the judge decides."""
     some = [one for one in asked if judge.decides(one.question.objective.key)]
     return agreed(judge.name, some, await compare_all(judge, [one.question for one in some], in_flight, progress), seed)
 
 
 def agreed(judge: str, asked: Sequence[Labelled], said: Sequence[int | None], seed: int = 1) -> list[Agreement]:
     """The same of what a judge has said to these questions."""
-    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    scores: dict[str, dict[str, list[tuple[float, Hashable]]]] = defaultdict(lambda: defaultdict(list))
     for one, answer in zip(asked, said, strict=True):
-        scores[one.question.objective.key][one.source].append((1 + (answer or 0) * one.better) / 2)
+        score = (1 + (answer or 0) * one.better) / 2
+        scores[one.question.objective.key][one.source].append((score, one.origin))
     told = []
     for objective, by_source in scores.items():
-        groups = {"": [score for listed in by_source.values() for score in listed]}
-        groups |= by_source if len(by_source) > 1 else {}
-        for source, listed in groups.items():
-            right, interval = sum(listed) / len(listed), bootstrap(listed, seed)
-            told.append(Agreement(judge, objective, source, len(listed), listed.count(0.5), right, interval))
+        each = tuple(_agreed(judge, objective, source, scored, seed) for source, scored in by_source.items())
+        together = _agreed(judge, objective, "", [one for scored in by_source.values() for one in scored], seed)
+        told.append(replace(together, sources=each if len(each) > 1 else ()))
     return told
+
+
+def _agreed(judge: str, objective: str, source: str, scored: Sequence[tuple[float, Hashable]], seed: int) -> Agreement:
+    """`scored`: of each question, how right the judge was, and where it is from."""
+    scores, origins = [score for score, _ in scored], [origin for _, origin in scored]
+    return Agreement(
+        judge=judge,
+        objective=objective,
+        source=source,
+        n=len(scores),
+        queries=len(set(origins)),
+        ties=scores.count(0.5),
+        right=sum(scores) / len(scores),
+        interval=bootstrap(scores, seed, groups=origins),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,8 +306,11 @@ HEADING = (
 def untrusted(judge: str, people: Sequence[Agreement]) -> bool:
     """Nobody has found it better than a coin, on any of the data that people have said something of.
 
-    Without such data whatever does not count is untrusted.
+    Without such data whatever does not count is untrusted. What counts is right without anybody, so that a few people's
+    rows, too few to tell, say nothing against it.
     """
+    if judge in COUNTING:
+        people = [one for one in people if not one.too_few]
     return all(one.at_chance for one in people) if people else judge not in COUNTING
 
 
@@ -302,18 +331,19 @@ def row(objective: str, judge: str, counted: Tally, people: Sequence[Agreement])
 async def report(judge: Judge, asked: Mapping[str, Sequence[Labelled]], in_flight: int = 16, seed: int = 1) -> str:
     """A Markdown table: by file, how far the judge agrees with people."""
     rows = [
-        "| file | objective | source | n | ties | agrees with people, 95% | |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| file | objective | source | n | queries | ties | agrees with people, 95% | |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for file, some in asked.items():
         told = await agreement(judge, some, in_flight, seed)
         rows += [
-            f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.ties} "
+            f"| {file} | {one.objective} | {one.source or 'all'} | {one.n} | {one.queries} | {one.ties} "
             f"| {one.right:.3f} ({written(one.interval, '.3f')}) | {one.verdict} |"
-            for one in told
+            for pooled in told
+            for one in (pooled, *pooled.sources)
         ]
         if not told:
-            rows.append(f"| {file} | | | 0 | | no people's data for {judge.name} | |")
+            rows.append(f"| {file} | | | 0 | 0 | | no people's data for {judge.name} | |")
     if remarks := judge.remarks():
         rows += ["", remarks]
     return "\n".join(rows) + "\n"

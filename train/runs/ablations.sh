@@ -2,6 +2,7 @@
 # Are the warm-up and the equal stage worth it? The same rows, with and without them; what is there already is kept.
 # Usage: train/runs/ablations.sh DATA [OUT]     DATA has pairs/train.jsonl.gz and pairs/eval.jsonl.gz
 # PART times as many rows; 1 takes half an hour on two cores. CASES: of each kind of damage. VARIANTS: some of them only.
+# SOURCES: of data of your own, the names in its rows' `source`, with blanks between them: learnt from, and damaged.
 # For a GPU, half a minute a variant: PART=24 BATCH=32 ACCUMULATE=1 RATE=5e-4 CHECKPOINTING=--no-checkpointing.
 set -euo pipefail
 data=$1 out=${2:-build/ablations} part=${PART:-1}
@@ -9,10 +10,15 @@ base=${BASE:-$out/base}  # where the base model is unpacked, once
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 mkdir -p "$out"
+takes=(--take "iterater_human_sent=$((20 * part))" --take "paradetox=$((20 * part))" --take "oasst_qlora=$((10 * part))")
+good=(--made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100)
+if [ -n "${SOURCES:-}" ]; then
+  takes=() good=()
+  for source in $SOURCES; do takes+=(--take "$source=$((20 * part))") good+=(--made-from "$source"); done
+fi
 $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" --out "$out/rows.jsonl" --scorer measure \
-  --take "iterater_human_sent=$((20 * part))" --take "paradetox=$((20 * part))" --take "oasst_qlora=$((10 * part))" --take '*=0' \
-  --made $((60 * part)) --identical $((20 * part)) --refused $((10 * part)) \
-  --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100 --longest 700 --longest-context 300 \
+  "${takes[@]}" --take '*=0' --made $((60 * part)) --identical $((20 * part)) --refused $((10 * part)) \
+  "${good[@]}" --longest 700 --longest-context 300 \
   --held-out "$data/pairs/eval.jsonl.gz"
 variant() {
   name=$1; shift

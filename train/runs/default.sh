@@ -10,7 +10,8 @@
 # READ=838 BATCH=64 ACCUMULATE=1 RATE=1e-3 CHECKPOINTING=--no-checkpointing on one GPU, in six minutes; and then, as more
 # harmless requests had been written, two minutes more: FROM that, PART=4 SEEDS='6 7 8' REFUSED=200 KEPT=500 RATE=3e-4. In
 # neither was anything rewritten by hand (rewrites.jsonl): REWRITTEN=0 is as it was trained.
-# FROM: an adapter to go on with. READ=0: refuse, and leave alone, answers to the requests only. REFUSED, KEPT: of answers
+# SOURCES: of data of your own, the names in its rows' `source`, with blanks between them: asked, learnt from, and damaged.
+# Of such nobody has read the questions, so that READ is 0 then. FROM: an adapter to go on with. READ=0: refuse, and leave alone, answers to the requests only. REFUSED, KEPT: of answers
 # to what has been read, or to these; SIMPLIFIED, REWRITTEN, MADE: of edits. NO_RESULTS=1: leaves out what it is worth,
 # which takes longer.
 set -euo pipefail
@@ -21,10 +22,21 @@ own=smollm2-135m-instruct
 export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=268435456
 mkdir -p "$out"
 
+asked=(--source oasst_qlora --source hh_helpful --source ultrafeedback_1k2 --source oasst_tree100)
+good=(--made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100)
+takes=(--take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))"
+  --take "lamp_edits=$((2 * part))")
+if [ -n "${SOURCES:-}" ]; then
+  READ=${READ:-0} asked=() good=() takes=()
+  for source in $SOURCES; do
+    asked+=(--source "$source") good+=(--made-from "$source") takes+=(--take "$source=$((30 * part))")
+  done
+fi
+
 # What the embedded policy itself says: its loops and unfinished ends, its help with what is harmful, and what may stay.
 answers=("$metaaligner" train answers --licence Apache-2.0 --in-flight 8 --longest 900)
 "${answers[@]}" "$data/pairs/train.jsonl.gz" --out "$out/answers.jsonl" --limit "${ANSWERS:-150}" \
-  --source oasst_qlora --source hh_helpful --source ultrafeedback_1k2 --source oasst_tree100
+  "${asked[@]}"
 "${answers[@]}" train/requests.yaml --out "$out/requested.jsonl" --limit 1000
 ours=("answers=$out/answers.jsonl" "answers=$out/requested.jsonl") harm=("answers=$out/requested.jsonl")
 if [ "${READ:-100}" != 0 ]; then
@@ -43,11 +55,9 @@ for seed in ${SEEDS:-1}; do
   # No identical rows for a warm-up: under `--kept` and beside every change there are as many that stay as they are.
   $metaaligner train prepare "pairs=$data/pairs/train.jsonl.gz" pairs=train/rewrites.jsonl "${ours[@]}" \
     "${each[@]}" --out "$out/edits-$seed.jsonl" --longest 1500 \
-    --take "iterater_human_sent=$((30 * part))" --take "paradetox=$((20 * part))" --take "safetext=$((2 * part))" \
-    --take "lamp_edits=$((2 * part))" --made $((${MADE:-500} * part)) --broken-off $((50 * part)) \
+    "${takes[@]}" --made $((${MADE:-500} * part)) --broken-off $((50 * part)) \
     --simplified $((${SIMPLIFIED:-20} * part)) --rewritten $((${REWRITTEN:-60} * part)) \
-    --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) \
-    --made-from oasst_qlora --made-from hh_helpful --made-from oasst_tree100
+    --cleaned $((10 * part)) --answered $((5 * part)) --kept $((117 * part)) "${good[@]}"
   $metaaligner train prepare "${harm[@]}" "${each[@]}" --out "$out/harm-$seed.jsonl" \
     --longest 1700 --refused $((${REFUSED:-150} * part)) --declined $((42 * part)) --kept $((${KEPT:-150} * part))
 done

@@ -1,25 +1,28 @@
 #!/usr/bin/env bash
 # The paper's recipe (arXiv 2403.17141): every weight, 2 epochs, learning rate 1e-5, 512 rows a step, cosine, warm-up 5%.
-# Usage: train/runs/paper.sh FORMAT=FILE MODEL [OUT]
-#   FORMAT=FILE   hh_rlhf=helpful-base/train.jsonl.gz, ultrafeedback=ultrafeedback.jsonl, imhi=imhi.csv or
-#                 pairs=train.jsonl.gz
+# Usage: train/runs/paper.sh MODEL OUT FORMAT=FILE...
 #   MODEL         TinyLlama/TinyLlama-1.1B-Chat-v1.0, meta-llama/Llama-2-7b-chat-hf or meta-llama/Llama-2-13b-chat-hf
+#   FORMAT=FILE   hh_rlhf=helpful-base/train.jsonl.gz and hh_rlhf=harmless-base/train.jsonl.gz, or
+#                 ultrafeedback=ultrafeedback.jsonl, imhi:QUESTIONS.csv=imhi.csv, pairs=train.jsonl.gz
+# Rows name what the data is scored in, and nothing else, the identical ones too: what the paper calls unseen stays so.
+# IDENTICAL: rows of the warm-up.
 # GPUS=4 BATCH=8  rows a GPU and pass; what does not fit into 512 is left out. CONFIG: accelerate's, for another layout.
-# TEMPLATE: another prompt than that of the data's format; serve the corrector with the same.
+# TEMPLATE: another prompt than that of the first file's format; serve the corrector with the same.
 # DRY_RUN=1 says what it would take, and trains nothing: memory, steps, tokens, hours.
 set -euo pipefail
-data=$1 model=$2 out=${3:-build/paper}
+[ $# -ge 3 ] || { sed -n 3p "$0" | cut -c3- >&2; exit 1; }
+model=$1 out=$2 data=("${@:3}")
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 gpus=${GPUS:-4} batch=${BATCH:-8}
 accumulate=$((512 / (gpus * batch)))
 [ "$accumulate" -gt 0 ] || { echo "GPUS=$gpus times BATCH=$batch are more than the 512 rows of a step" >&2; exit 1; }
-case $data in  # as the release has a prompt for each of its data sets
+case ${data[0]} in  # as the release has a prompt for each of its data sets
   hh_rlhf*) template=hh_rlhf ;;
   imhi*) template=imhi ;;
   *) template=ultrafeedback ;;
 esac
 mkdir -p "$out"
-$metaaligner train prepare "$data" --out "$out/rows.jsonl" --scorer measure --identical "${IDENTICAL:-5000}" \
+$metaaligner train prepare "${data[@]}" --out "$out/rows.jsonl" --identical "${IDENTICAL:-5000}" --identical-as-scored \
   --longest 6000 --longest-context 8000
 settings=("$out/rows.jsonl" --out "$out/run" --model "$model" --template "${TEMPLATE:-$template}" --rank 0
   --learning-rate 1e-5 --epochs 2 --batch "$batch" --accumulate "$accumulate" --longest "${LONGEST:-2048}" --save-every 50)

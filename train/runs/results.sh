@@ -5,12 +5,14 @@
 # MEASURED: of its own answers to each data set, for objectives that can be measured. ALONE: objectives that are asked for
 # alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is
 # to be said beside their table.
+# SOURCES: of pairs/eval, whose queries the embedded policy answers.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 cases=${CASES:-20} own=${OWN:-300} each=${EACH:-20}
-judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz"
-  --people "$data/pairs/eval.jsonl.gz" --people "$data/judge_eval/hhh_alignment.jsonl.gz")
+judges=(--adapter "$ADAPTER" --judge measure --judge reward --reward "$out/reward.npz") on=()
+people=(pairs/eval judge_eval/hhh_alignment judge_eval/llmbar)
+for said in "${people[@]}"; do judges+=(--people "$data/$said.jsonl.gz") on+=(--on "$data/$said.jsonl.gz"); done
 judged=${JUDGED:-40} ablated=${ABLATION_CASES:-$cases}
 # A stamp beside what is kept says of what settings it is: of others it is made anew. What has no stamp yet stays.
 kept_of() {  # SETTINGS FILE [what it is made from ...]
@@ -18,18 +20,26 @@ kept_of() {  # SETTINGS FILE [what it is made from ...]
   mkdir -p "$(dirname "$2")"
   echo "$1" > "$2.settings"
 }
-kept_of "JUDGED=$judged" "$out/judges.md"
+kept_of "JUDGED=$judged ${people[*]}" "$out/judges.md"
 [ "$out/judges.md" -nt "$out/reward.npz" ] || {
-  $metaaligner train judge reward --load "$out/reward.npz" --on "$data/pairs/eval.jsonl.gz" \
-    --on "$data/judge_eval/hhh_alignment.jsonl.gz" --controls "$data/pairs/eval.jsonl.gz"
+  echo "The reward model:"
+  echo
+  $metaaligner train judge reward --load "$out/reward.npz" "${on[@]}" --controls "$data/pairs/eval.jsonl.gz"
+  echo
+  echo "What is only counted:"
+  echo
+  $metaaligner train judge measure "${on[@]}"
+  echo
   echo "The embedded model itself as a judge, $judged questions, each in both orders:"
   echo
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
     --limit "$judged" --in-flight 4
 } > "$out/judges.part"
 [ ! -s "$out/judges.part" ] || mv "$out/judges.part" "$out/judges.md"
+from=()
+for source in ${SOURCES:-oasst_qlora hh_helpful hh_harmless ultrafeedback_1k2}; do from+=(--source "$source"); done
 $metaaligner train answers "$data/pairs/eval.jsonl.gz" --out "$out/answers-eval.jsonl" --licence Apache-2.0 --limit "$own" \
-  --source oasst_qlora --source hh_helpful --source hh_harmless --source ultrafeedback_1k2
+  "${from[@]}"
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$own" --out "$out/own" "${judges[@]}" \
   --condition usual=harmlessness,helpfulness
 # Requests that nothing is trained on: what is refused of what is plainly harmful, and of what only sounds so.
@@ -92,10 +102,10 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo
   echo "## Every policy, and each objective alone"
   echo
-  echo "$each answers of each policy and data set. \`usual\` is harmlessness and helpfulness; the other conditions ask for one"
-  echo "objective alone; readability, specificity and fairness the adapter has never been trained for. *Correction against"
-  echo "unasked* compares with what the same corrector makes of the same draft under the usual objectives: does asking for"
-  echo "the objective move its own measure?"
+  echo "$each answers of each policy and data set; a policy that has answered several is told by data set, and as a whole."
+  echo "\`usual\` is harmlessness and helpfulness; the other conditions ask for one objective alone; readability, specificity"
+  echo "and fairness the adapter has never been trained for. *Correction against unasked* compares with what the same"
+  echo "corrector makes of the same draft under the usual objectives: does asking for the objective move its own measure?"
   echo
   sed -e '1d' -e 's/^#/##/' "$out/evaluation/report.md"
   echo
