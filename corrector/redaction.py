@@ -12,20 +12,33 @@ _SPACE = r" \u00a0\u2000-\u200a\u202f\u205f\u3000"  # none that ends a line or a
 _DASH = r"\-\u2010-\u2015\u2212"
 _BETWEEN = rf"[{_SPACE}().{_DASH}/]"
 _YEARS = rf"(?:1[5-9]|20)\d\d[{_SPACE}]?[{_DASH}][{_SPACE}]?(?:1[5-9]|20)\d\d(?!{_BETWEEN}?\d)"
+# `10 000 – 20 000`, seen from its first digit or, where a number is looked for next, from its `000 –`.
+_AMOUNTS = (
+    rf"(?:[1-9]\d{{0,2}}[{_SPACE}]|(?<=\d[{_SPACE}]))\d{{3}}"
+    rf"[{_SPACE}]?[{_DASH}][{_SPACE}]?[1-9]\d{{0,2}}[{_SPACE}]\d{{3}}(?!{_BETWEEN}?\d)"
+)
 _LOCAL = r"[\w.+\-'\u2019%&=~]"
 # Rather too much than too little: what is taken out of a kept text is missed by nobody. Words of other scripts border
-# on numbers without a space: only letters of ours make a number part of a word, but for one that ends as `-4567`.
-# Years from one to another are no phone number. Dots part a card's groups only: elsewhere they are a fraction's.
+# on numbers without a space: only letters of ours make a number part of a word, but for one that ends as `-4567` or is
+# called a phone's; `_` does between the two, elsewhere it is Markdown's. Years and amounts from one to another are no
+# phone number. Dots part a card's groups only: elsewhere they are a fraction's.
+_ALONE = r"(?<![A-Za-z\d])(?<![A-Za-z\d]_)"
+_ENDS = r"(?![A-Za-z\d]|_[A-Za-z\d])"
+_CALLED = r"(?i:(?<=tel|fax|fon)|(?<=call|cell|fone|fono)|(?<=phone|mobil|handy)|(?<=mobile|number))"
+# `inet6:` before an address: a word with a letter that no address has, or it were a part of one.
+_NAMED = rf"(?:{'|'.join(rf'(?<=[g-zG-Z][A-Za-z0-9]{{{more}}}:)' for more in range(8))})(?=[\da-fA-F]|::)"
 KINDS = {
     "email": rf"(?<!{_LOCAL}){_LOCAL}++@[\w-]{{1,63}}(?:\.[\w-]{{1,63}}){{1,8}}",
-    "phone": rf"(?<![A-Za-z_\d])(?<!\d\.)(?!{_YEARS})\+?\d(?:{_BETWEEN}{{0,3}}\d){{6,14}}"
+    "phone": rf"(?:{_ALONE}|{_CALLED})(?<!\d\.)(?!{_YEARS}|{_AMOUNTS})\+?\d(?:{_BETWEEN}{{0,3}}\d){{6,14}}"
     rf"(?:[{_SPACE}]{{0,2}}(?i:x|ext|extension)\.?[{_SPACE}]?\d{{1,6}})?"
-    rf"(?:(?![A-Za-z_\d])|(?<=[{_DASH}]\d{{4}})(?=[A-Za-z]))",
+    rf"(?:{_ENDS}|(?<=[{_DASH}]\d{{4}})(?=[A-Za-z]))",
     "card": rf"(?<!\d)(?:\d(?:[{_SPACE}{_DASH}]{{0,3}}\d){{12,18}}"
     r"|\d{4}(?:\.\d{6}\.\d{4,5}|(?:\.\d{4}){3}(?:\.\d{1,3})?))(?!\d)",
-    "ip": r"(?<![A-Za-z_\d.])(?:\d{1,3}\.){3}\d{1,3}(?![A-Za-z_\d]|\.\d)"
-    r"|(?<![A-Za-z_\d:.])(?:(?=[0-9a-fA-F:]{0,37}::)|(?=(?:[0-9a-fA-F]{1,4}:){4}))[0-9a-fA-F:]{2,39}"
-    r"(?:(?:\.\d{1,3}){3})?(?![A-Za-z_\d:])",
+    "ip": rf"{_ALONE}(?<!\.)(?:\d{{1,3}}\.){{3}}\d{{1,3}}{_ENDS}(?!\.\d)"
+    rf"|(?:{_ALONE}(?<![:.])|{_NAMED})"
+    r"(?:(?=[0-9a-fA-F:]{0,37}::)|(?=(?:[0-9a-fA-F]{1,4}:){4}))[0-9a-fA-F:]{2,39}"
+    r"(?:(?:\.\d{1,3}){3})?"
+    rf"{_ENDS}(?!:)",
 }
 
 

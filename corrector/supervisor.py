@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from corrector.claims import claimed
 from corrector.engines import EngineOptions, Launch, load, socket_path
 from corrector.output import Output
 from wire.endpoint import Endpoint
@@ -70,10 +71,11 @@ class Supervisor:
         return all(await asyncio.gather(*(self._ready(child) for child in wanted)))
 
     async def retain(self, engines: Iterable[EngineOptions]) -> None:
-        """Stop every engine that is not among these."""
+        """Stop every engine that is not among these, and that nobody has a claim to."""
         sockets = {socket_path(self.run_dir, options) for options in engines}
         for socket in set(self._children) - sockets:
-            await self._stop(self._children.pop(socket))
+            if not claimed(socket) and (child := self._children.pop(socket, None)) is not None:
+                await self._stop(child)
 
     async def aclose(self) -> None:
         await asyncio.gather(*(self._stop(child) for child in self._children.values()))

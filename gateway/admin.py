@@ -14,6 +14,7 @@ from typing import Literal
 from starlette.requests import Request
 
 from corrector.strictyaml import secret
+from gateway.callers import headers_of
 from gateway.errors import GatewayError
 
 KEY_ENV = "METAALIGNER_ADMIN_KEY"
@@ -39,7 +40,8 @@ class Admin:
         """Raises `GatewayError` 401 or 403. No other page can send such a header in an admin's name."""
         if self.digest is None:
             raise GatewayError(403, "admin_off", f"start the gateway with {KEY_ENV} set to see this from elsewhere")
-        if not hmac.compare_digest(_digest(request.headers.get(HEADER, "")), self.digest):
+        said = dict(headers_of(request.scope)).get(HEADER.lower(), "")
+        if not hmac.compare_digest(_digest(said), self.digest):
             raise GatewayError(401, "admin_key_required", f"send the admin key as {HEADER}")
 
 

@@ -19,6 +19,7 @@ from corrector.supervisor import Supervisor
 from gateway import spans
 from gateway.admin import Admin
 from gateway.audit.trail import FLUSH_S, Trail
+from gateway.callers import Callers
 from gateway.config import ServerOptions
 from gateway.errors import GatewayError
 from gateway.limits import InFlight
@@ -59,7 +60,7 @@ EXPOSED = (
 class Settings:
     """`run_dir` holds the engines' sockets. `own_engines` is False where another process runs them.
 
-    `anonymous` allows a tenant that needs no key.
+    `anonymous` allows a tenant that needs no key; `anywhere` says that it is not for this machine alone.
     """
 
     policies: Path
@@ -68,6 +69,7 @@ class Settings:
     server: ServerOptions
     own_engines: bool = True
     anonymous: bool = True
+    anywhere: bool = False
 
 
 def create_app(settings: Settings, log: Any = None) -> FastAPI:
@@ -111,6 +113,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         pipeline,
         trail,
         Admin.of_environment(),
+        Callers(settings.server.cors_origins, settings.anywhere),
         InFlight(settings.server.max_in_flight),
         metrics,
         log,

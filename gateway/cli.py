@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from corrector.objectives import Objective
-from corrector.strictyaml import ConfigError, secret
+from corrector.strictyaml import ConfigError
 from wire.errors import WireError
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def check(policies: Path, objectives: Path) -> None:
     from gateway import plan
     from gateway.config import read
 
-    config = read(policies, objectives)
+    config = read(policies, objectives, keys=False)
     click.echo(f"{policies} and {objectives} are valid.")
     known = config.objectives
     for name, tenant in known.tenants.items():
@@ -95,20 +95,17 @@ def check(policies: Path, objectives: Path) -> None:
         click.echo(f"  may choose  {tenant.allow if tenant.allow == 'any' else ', '.join(tenant.allow)}")
         click.echo(f"  may define  {'yes' if tenant.define else 'no'}")
         click.echo(f"  may turn off  {'yes' if tenant.allow_off and not tenant.required else 'no'}")
+        on_failure = "original" if tenant.keeps_draft else "error"
         click.echo(
-            f"  mode {tenant.mode}, release {tenant.release}, on failure {tenant.on_failure}, "
+            f"  mode {tenant.mode}, release {tenant.release}, on failure {on_failure}, "
             f"structured {tenant.structured}, reasoning {tenant.reasoning}"
         )
         if tenant.roll_out < 100:
             click.echo(f"  rolled out to {tenant.roll_out:g}%, the rest in shadow")
         told = f"{tenant.audit}, for {tenant.retention_days} days" if tenant.audit != "off" else "off"
         click.echo(f"  audit       {told}{', may become training data' if tenant.training else ''}")
-    asked: dict[str, Any] = {f"policy {name}": policy for name, policy in config.policies.items()}
-    asked |= {f"corrector {name}": spec.engine for name, spec in config.correctors.items()}
-    for name, options in asked.items():
-        variable = getattr(options, "api_key_env", None)
-        if variable and not secret(variable):
-            click.echo(f"\nwarning: the {name} has no key: {variable} is not set", err=True)
+    for told in config.unset():
+        click.echo(f"\nwarning: {told}", err=True)
 
 
 @cli.command()
@@ -142,7 +139,7 @@ def align(
         raise click.UsageError("give QUESTION and ANSWER, or --input and --output")
     from gateway.config import read
 
-    config = read(policies, objectives_file)
+    config = read(policies, objectives_file, keys=False)
     chosen, aims = choose(config, corrector_name), aims_of(config, names, define)
     if source is not None and target is not None:
         asyncio.run(_align_file(chosen, config.correctors[chosen], aims, (source, target), in_flight, _shard(shard)))

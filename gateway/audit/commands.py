@@ -57,7 +57,7 @@ def audit() -> None:
 @_files
 def list_(limit: int, as_json: bool, policies: Path, objectives: Path, url: str | None, **filters: str | None) -> None:
     """The newest answers, one a line."""
-    config = read(policies, objectives)
+    config = read(policies, objectives, keys=False)
     wanted = Wanted(**{name: value for name, value in filters.items() if value}, limit=limit)  # type: ignore[arg-type]
     rows = _with_store(config, url, lambda store: store.search(wanted))
     if as_json:
@@ -86,11 +86,11 @@ def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
 
     async def find(store: Store) -> dict[str, Any] | None:
         id_ = await store.newest(which)
-        if id_ is None and which.isdecimal():
+        if id_ is None and which.isdecimal() and len(which) < 19:  # no more digits than a 64-bit number surely has
             id_ = int(which)
         return None if id_ is None else await store.get(id_)
 
-    row = _with_store(read(policies, objectives), url, find)
+    row = _with_store(read(policies, objectives, keys=False), url, find)
     if row is None:
         raise click.ClickException(f"no answer {which!r} is kept")
     choices, turns, judged = row.pop("choices"), row.pop("context") or [], row.pop("feedback")
@@ -115,7 +115,7 @@ def show(which: str, policies: Path, objectives: Path, url: str | None) -> None:
 @_files
 def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path, url: str | None) -> None:
     """Delete old answers, with their texts and feedback. `--older-than 0` deletes all."""
-    config = read(policies, objectives)
+    config = read(policies, objectives, keys=False)
     tenants = dict(config.objectives.tenants)
 
     async def clean(store: Store) -> int:
@@ -126,7 +126,7 @@ def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path
                 tenants[tenant].retention_days if tenant in tenants else Tenant.model_fields["retention_days"].default
             )
             return await store.purge(timedelta(days=kept), tenant)
-        return await expired(store, tenants)
+        return await expired(store, tenants, named=url is None and config.server.audit.named)
 
     click.echo(f"{_with_store(config, url, clean)} answers deleted")
 
@@ -138,7 +138,7 @@ def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path
 @_files
 def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, objectives: Path, url: str | None) -> None:
     """Whole answers as JSON Lines; with --pairs what people preferred, of tenants that consent (`training: true`)."""
-    config = read(policies, objectives)
+    config = read(policies, objectives, keys=False)
     consenting = {name for name, one in config.objectives.tenants.items() if one.training}
     told: Counter[str] = Counter()
 

@@ -50,7 +50,7 @@ class Trail:
     @property
     def keeps(self) -> bool:
         """May there be rows in the database, whatever the tenants say now?"""
-        if self._opening is not None or self._options.url is not None or self._options.url_env is not None:
+        if self._opening is not None or self._options.named:
             return True
         return Path(self._options.location().removeprefix("sqlite:///")).exists()
 
@@ -146,7 +146,7 @@ class Trail:
         while not stopping.is_set():
             try:
                 wanted = self.keeps or any(tenant.audit != "off" for tenant in tenants().values())
-                if wanted and (gone := await expired(await self.store(), tenants())):
+                if wanted and (gone := await expired(await self.store(), tenants(), named=self._options.named)):
                     self._log.info("audit.purged", rows=gone)
             except Exception as error:  # whatever it is: the next hour tries again
                 self._log.warning("audit.unavailable", error=_said(error))
@@ -237,15 +237,16 @@ async def _opened(url: str) -> Any:
     return store
 
 
-async def expired(store: Any, tenants: Mapping[str, Tenant]) -> int:
+async def expired(store: Any, tenants: Mapping[str, Tenant], *, named: bool) -> int:
     """Deletes what is older than its tenant says; of tenants that there are no more, by the default.
 
-    A database that others may write to keeps strangers' answers: they may be somebody's tenants.
+    `named`: is it the database that policies.yaml names? One that others may write to keeps strangers' answers: they
+    may be somebody's tenants. So does a file that nobody has named, since every gateway of this user has the same.
     """
     gone = 0
     for name, tenant in tenants.items():
         gone += await store.purge(timedelta(days=tenant.retention_days), name)
-    if store.own:
+    if store.own and named:
         default = Tenant.model_fields["retention_days"].default
         gone += await store.purge(timedelta(days=default), but=list(tenants))
     return gone

@@ -4,10 +4,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from gateway import exchange
+from gateway.callers import Headers
 from gateway.pipeline import Answer
 from gateway.record import Record
 from gateway.reload import Snapshot
-from gateway.surfaces.http import Context, Headers, serve
+from gateway.surfaces.http import Context, serve
 
 
 def routes(context: Context) -> list[BaseRoute]:

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from gateway import plan, worddiff
+from gateway import worddiff
 from gateway.errors import GatewayError
-from gateway.surfaces.http import Context, answer, json_object
+from gateway.surfaces.http import Context, answer, calling, json_object
 
 WEB = Path(__file__).parent.parent / "web"
 MAX_DIFF_CHARS = 400_000
@@ -52,8 +52,7 @@ def routes(context: Context) -> list[BaseRoute]:
         return answer(request, told)
 
     async def diff(request: Request) -> Response:
-        snapshot = await context.reloader.current()
-        plan.authenticate(snapshot.config.objectives, request.headers)
+        await calling(request, context)
         with context.limits.place():
             body = await json_object(request, context, ("before", "after"))
             before, after = body.get("before"), body.get("after")

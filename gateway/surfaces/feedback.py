@@ -8,11 +8,10 @@ from starlette.routing import BaseRoute, Route
 
 from corrector.objectives import Tenant
 from corrector.redaction import redacted
-from gateway import plan
 from gateway.audit.entries import MAX_REQUEST_ID, storable
 from gateway.audit.trail import Choice
 from gateway.errors import GatewayError
-from gateway.surfaces.http import Context, answer, json_object
+from gateway.surfaces.http import Context, answer, calling, json_object
 
 MAX_COMMENT = 2000
 FIELDS = ("request_id", "choice", "objective", "comment")
@@ -20,8 +19,7 @@ FIELDS = ("request_id", "choice", "objective", "comment")
 
 def routes(context: Context) -> list[BaseRoute]:
     async def feedback(request: Request) -> Response:
-        snapshot = await context.reloader.current()
-        name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        _, name, tenant = await calling(request, context)
         with context.limits.place():
             return await judged(request, name, tenant)
 

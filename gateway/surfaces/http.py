@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway import plan, spans
+from corrector.objectives import Tenant
+from gateway import spans
 from gateway.admin import Admin
 from gateway.audit.trail import Trail
+from gateway.callers import Callers, Headers, headers_of
 from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
@@ -38,6 +40,7 @@ class Context:
     pipeline: Pipeline
     trail: Trail
     admin: Admin
+    callers: Callers
     limits: InFlight
     metrics: Metrics
     log: Any
@@ -78,7 +81,6 @@ async def _read(receive: Receive, limit: int) -> bytes:
             return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-Headers = tuple[tuple[str, str], ...]
 Handle = Callable[[Snapshot, Headers, bytes, Record], Awaitable[Answer]]
 
 
@@ -91,8 +93,8 @@ async def serve(context: Context, scope: Scope, receive: Receive, send: Send, ha
     watcher: asyncio.Task[None] | None = None
     try:
         snapshot = await context.reloader.current()
-        headers = _headers(scope)
-        plan.authenticate(snapshot.config.objectives, dict(headers))  # who may not ask takes no place
+        headers = headers_of(scope)
+        context.callers.tenant(snapshot.config.objectives, headers)  # who may not ask takes no place
         with context.limits.place():
             body = await read_body(scope, receive, context.max_body_bytes)
             record.received_s = record.since()
@@ -217,16 +219,10 @@ def answer(request: Request, value: object, status: int = 200) -> Response:
     return Response(dumps(value), status, media_type="application/json", headers=headers)
 
 
-def _headers(scope: Scope) -> Headers:
-    """Names in lower case, values as text: their encoding is left open (RFC 9110), and most who need one send UTF-8."""
-    return tuple((name.decode("latin-1"), _text(value)) for name, value in scope["headers"])
-
-
-def _text(value: bytes) -> str:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value.decode("latin-1")
+async def calling(request: Request, context: Context) -> tuple[Snapshot, str, Tenant]:
+    """What is in force, and the tenant that asks. Raises `GatewayError`."""
+    snapshot = await context.reloader.current()
+    return snapshot, *context.callers.tenant(snapshot.config.objectives, headers_of(request.scope))
 
 
 def request_id(scope: Scope) -> str:

@@ -6,13 +6,12 @@ from starlette.routing import BaseRoute, Route
 
 from gateway import plan
 from gateway.errors import GatewayError
-from gateway.surfaces.http import Context, answer
+from gateway.surfaces.http import Context, answer, calling
 
 
 def routes(context: Context) -> list[BaseRoute]:
     async def allowed(request: Request) -> list[str]:
-        snapshot = await context.reloader.current()
-        _, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        snapshot, _, tenant = await calling(request, context)
         return plan.usable(snapshot.config, tenant)
 
     async def models(request: Request) -> Response:

@@ -6,13 +6,12 @@ from starlette.routing import BaseRoute, Route
 
 from corrector.objectives import Objectives, Tenant
 from gateway import plan
-from gateway.surfaces.http import Context, answer
+from gateway.surfaces.http import Context, answer, calling
 
 
 def routes(context: Context) -> list[BaseRoute]:
     async def objectives(request: Request) -> Response:
-        snapshot = await context.reloader.current()
-        name, tenant = plan.authenticate(snapshot.config.objectives, request.headers)
+        snapshot, name, tenant = await calling(request, context)
         return answer(request, _told(snapshot.config.objectives, name, tenant))
 
     return [Route("/v1/objectives", objectives)]

@@ -145,8 +145,8 @@ function _alignOf(headers) {
   return {
     verdict: headers.get("X-Align-Verdict") ?? "skipped",
     reason: headers.get("X-Align-Reason") ?? "",
-    objectives: (headers.get("X-Align-Objectives") ?? "").split(", ").filter(Boolean),
-    corrector: headers.get("X-Align-Corrector") ?? "",
+    objectives: (headers.get("X-Align-Objectives") ?? "").split(", ").filter(Boolean).map(decodeURIComponent),
+    corrector: decodeURIComponent(headers.get("X-Align-Corrector") ?? ""),
   };
 }
 

@@ -35,6 +35,19 @@ from corrector.redaction import KINDS, pattern, redacted
         ("card", "4111\u00a01111\u00a01111\u00a01111.", "[redacted]."),
         ("card", "4111\u20111111\u20111111\u20111111, 4111  1111  1111  1111", "[redacted], [redacted]"),
         ("card", "4111.1111.1111.1111, 3782.822463.10005", "[redacted], [redacted]"),
+        ("ip", "_10.0.0.1_, **10.0.0.1**, x_10.0.0.1", "_[redacted]_, **[redacted]**, x_10.0.0.1"),
+        ("ip", "_fe80::1_, src:10.0.0.1", "_[redacted]_, src:[redacted]"),
+        (
+            "ip",
+            "src:2001:db8::1, Address:2001:db8::1, inet6:fe80::1",
+            "src:[redacted], Address:[redacted], inet6:[redacted]",
+        ),
+        ("ip", "src:::1, Foo::add::bed, std::cafe::x", "src:[redacted], Foo::add::bed, std::cafe::x"),
+        ("phone", "_415-555-0199_, __415-555-0199__", "_[redacted]_, __[redacted]__"),
+        ("phone", "_+1 415 555 0199_, 1234567890_abc", "_[redacted]_, 1234567890_abc"),
+        ("phone", "phone415-555-0199, Telefon089/123456", "phone[redacted], Telefon[redacted]"),
+        ("phone", "10 000 \u2013 20 000, 1 500-2 000", "10 000 \u2013 20 000, 1 500-2 000"),
+        ("phone", "030-123 456, +10 000 \u2013 20 000", "[redacted], [redacted]"),
         ("card", "123.4567890123 of 1.000.000.000.000", "123.4567890123 of 1.000.000.000.000"),
     ],
 )
@@ -88,7 +101,26 @@ def test_what_is_wrong_is_said(entry: object, said: str) -> None:
     "text",
     [
         one * (300_000 // len(one))
-        for one in ("a", "1", "a.", "1 ", "a:", "@", "a'", "a@", "1 - ", "1234567x", "4111.", "1990-1990-", "1234-1234")
+        for one in (
+            "a",
+            "1",
+            "a.",
+            "1 ",
+            "a:",
+            "@",
+            "a'",
+            "a@",
+            "1 - ",
+            "1234567x",
+            "4111.",
+            "1990-1990-",
+            "1234-1234",
+            "z:",
+            "_",
+            "1_",
+            "tel1",
+            "100 000 - ",
+        )
     ],
     ids=lambda text: text[:10],
 )

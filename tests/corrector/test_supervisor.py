@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from corrector.engines import EngineOptions, Launch
+from corrector.claims import Claim
+from corrector.engines import EngineOptions, Launch, socket_path
 from corrector.running import run_dir
 from corrector.supervisor import Supervisor
 from tests.gateway.conftest import soon
@@ -67,6 +68,22 @@ async def test_what_it_leaves_behind_keeps_nobody_waiting(
     assert (died["code"], died["said"]) == (-signal.SIGKILL, "")
     assert await made.ensure([EngineOptions(kind="leaving")])
     await soon(lambda: pid not in made.pids().values())
+
+
+async def test_one_that_somebody_has_a_claim_to_is_kept(
+    supervisor: tuple[Supervisor, list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corrector.supervisor.load", lambda kind: Leaving())
+    made, _ = supervisor
+    engine = EngineOptions(kind="leaving")
+    assert await made.ensure([engine])
+    claims = [Claim([socket_path(made.run_dir, engine)]) for _ in range(2)]
+    for claim in claims:
+        await made.retain([])
+        assert made.pids()
+        claim.close()
+    await made.retain([])
+    assert not made.pids()
 
 
 async def test_a_stop_just_after_it_ended_leaves_nothing_of_it(

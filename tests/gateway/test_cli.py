@@ -45,7 +45,14 @@ def test_check_says_what_each_tenant_gets(run: Run) -> None:
     assert "objectives  harmlessness (required), helpfulness" in ran.stdout
     assert "policies    m" in ran.stdout
     assert "may define  no" in ran.stdout
+    assert "on failure error" in ran.stdout
     assert "NOT_SET_ANYWHERE is not set" in ran.stderr
+
+
+def test_check_needs_no_tenants_key(run: Run) -> None:
+    ran = run("check", objectives=OBJECTIVES + "  acme: {keys: [{env: NOBODYS_KEY}]}\n")
+    assert ran.returncode == 0
+    assert "warning: the tenant acme has no key: the environment variable NOBODYS_KEY is not set" in ran.stderr
 
 
 @pytest.mark.parametrize("command", [["check"], ["serve"], ["align", "q", "a"]])

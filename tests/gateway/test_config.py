@@ -122,6 +122,15 @@ def test_a_corrector_on_transformers_drafts_unless_told_otherwise(tmp_path: Path
         ("timeout_s: 60", "timeout_s: .inf", 4, "timeout_s: input should be a finite number"),
         ("  claude:", "  smollm2:", 5, "duplicate key 'smollm2'; first on line 2"),
         ("policies:", "server: {max_in_fligth: 3}\npolicies:", 1, "did you mean 'max_in_flight'?"),
+        ("policies:", "server: {cors_origins: ['https://App.example:443/']}\npolicies:", 1,
+         "cors_origins: 'https://App.example:443/' is no origin; browsers send 'https://app.example'"),
+        ("policies:", "server: {cors_origins: [app.example]}\npolicies:", 1, "'app.example' is no origin"),
+        ("policies:", "server: {audit: {url: 'sqlite:///a.db', url_env: TRAIL}}\npolicies:", 1,
+         "audit: takes `url` or `url_env`, not both"),
+        ("policies:", "server: {audit: {url: 'sqlite:///~nobody-of-that-name/a.db'}}\npolicies:", 1, "home dir"),
+        ("model: MetaAligner/UltraFeedback-13B", "model: x, context: 0", 8, "context: input should be greater than"),
+        ("https://api.example/v1", "https://api.example/v1/chat/completions/", 3,
+         "base_url.0: 'https://api.example/v1/chat/completions/' is a URL of one route: say 'https://api.example/v1'"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, old: str, new: str, line: int, message: str) -> None:
@@ -130,6 +139,55 @@ def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, old: str, new:
         load(tmp_path, POLICIES.replace(old, new, 1))
     assert str(caught.value).startswith(f"{tmp_path / 'policies.yaml'}:{line}: ")
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("origin", ["*", "https://app.example", "http://localhost:5173", "chrome-extension://abc"])
+def test_origins_as_browsers_send_them(tmp_path: Path, origin: str) -> None:
+    assert load(tmp_path, f"server: {{cors_origins: ['{origin}']}}\n{POLICIES}").server.cors_origins == (origin,)
+
+
+def test_a_trail_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = load(tmp_path, f"server: {{audit: {{url: 'sqlite:///~/audit.db'}}}}\n{POLICIES}")
+    assert config.server.audit.location() == f"sqlite:///{tmp_path}/audit.db"
+
+
+@pytest.mark.parametrize("pasted", ["sk-proj-abc123", "postgresql://audit:s3cret@db/audit", "AAAA.BBBB"])
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("OPENAI_API_KEY", "{}", 3),
+        ("ANTHROPIC_API_KEY", "{}", 5),
+        ("model: MetaAligner/UltraFeedback-13B", "model: x, api_key_env: '{}'", 8),
+        ("policies:", "server: {{audit: {{url_env: '{}'}}}}\npolicies:", 1),
+    ],
+)
+def test_a_secret_in_the_place_of_its_variable_is_not_told(
+    tmp_path: Path, old: str, new: str, line: int, pasted: str
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, POLICIES.replace(old, new.format(pasted), 1))
+    assert "_env: takes the name of an environment variable" in str(caught.value)
+    assert caught.value.line == line
+    assert pasted not in str(caught.value)
+
+
+def test_what_has_no_key_is_named_but_no_key_that_looks_like_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    pasted = POLICIES.replace("model: MetaAligner/UltraFeedback-13B", "model: x, api_key_env: hf_abcdef123")
+    objectives = OBJECTIVES + "  acme: {keys: [{env: ACME_KEY}]}\n"
+    (tmp_path / "policies.yaml").write_text(pasted)
+    (tmp_path / "objectives.yaml").write_text(objectives)
+    assert read(tmp_path / "policies.yaml", tmp_path / "objectives.yaml", keys=False).unset() == [
+        "the policy gpt-4o-mini has no key: the environment variable OPENAI_API_KEY is not set",
+        "the corrector metaaligner-13b has no key: the environment variable that it names is not set",
+        "the tenant acme has no key: the environment variable ACME_KEY is not set",
+    ]
+    with pytest.raises(ConfigError, match=r"objectives\.yaml:11: the environment variable ACME_KEY is not set"):
+        load(tmp_path, pasted, objectives)
 
 
 def test_no_policies_at_all(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,10 +15,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
 
+from gateway import serve
 from gateway.serve import is_loopback
-from tests.conftest import OBJECTIVES, correcting, saying, two_services
+from tests.conftest import OBJECTIVES, Service, correcting, saying, two_services
 from tests.gateway.conftest import BETTER, DRAFT, Start, improve
 from tests.gateway.test_cli import METAALIGNER
 
@@ -154,6 +158,138 @@ async def test_a_worker_that_was_killed_is_replaced_and_leaves_nothing_in_flight
         process.terminate()
         await asyncio.gather(*asking, return_exceptions=True)
         await process.communicate()
+
+
+# What vLLM's command is, as far as the gateway sees: it says the name that it serves, a stream in two pieces.
+ENGINE = """#!PYTHON
+import asyncio, os, pathlib, sys
+from aiohttp import web
+socket, name = (sys.argv[sys.argv.index(flag) + 1] for flag in ("--uds", "--served-model-name"))
+pathlib.Path(f"{name}.pid").write_text(str(os.getpid()))
+async def answer(request):
+    if request.method == "GET" or not (await request.json()).get("stream"):
+        message = {"role": "assistant", "content": name}
+        return web.json_response({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]})
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    await response.write(b'data: {"choices": [{"index": 0, "delta": {"content": "begun"}}]}\\n\\n')
+    while not pathlib.Path("go_on").exists():
+        await asyncio.sleep(0.05)
+    await response.write(b"data: [DONE]\\n\\n")
+    return response
+async def main():
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.UnixSite(runner, socket).start()
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def test_a_request_keeps_its_engine_whichever_worker_answers_it(tmp_path: Path) -> None:
+    """For longer than a drain takes, after a save that names another engine."""
+    engine = tmp_path / "engine"
+    engine.write_text(ENGINE.replace("PYTHON", sys.executable))
+    engine.chmod(0o755)
+    policies = (
+        "server: {drain_s: 1}\npolicies:\n"
+        f"  m: {{kind: local, corrector: none, engine: {{kind: vllm, model: old, executable: {engine}}}}}\n"
+    )
+    (tmp_path / "policies.yaml").write_text(policies)
+    (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
+    process = await asyncio.create_subprocess_exec(
+        METAALIGNER, "serve", "--port", "0", "--workers", "2", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
+    )
+    try:
+        async with asyncio.timeout(60), aiohttp.ClientSession() as client:
+            url, _ = await ready(process)
+            chat, body = f"{url}/v1/chat/completions", {"model": "m", "messages": []}
+            async with client.post(chat, json={**body, "stream": True}) as response:
+                assert b"begun" in await response.content.readany()
+                (tmp_path / "policies.yaml").write_text(policies.replace("model: old", "model: new"))
+                await applied(process, "parent")
+                await asyncio.sleep(3)  # the drain is over, and nothing tells from outside that the engine was let be
+                (tmp_path / "go_on").touch()
+                assert (await response.read()).endswith(b"data: [DONE]\n\n")
+            async with client.post(chat, json=body) as response:
+                assert (await response.json())["choices"][0]["message"]["content"] == "new"
+            while Path(f"/proc/{(tmp_path / 'old.pid').read_text()}").exists():
+                await asyncio.sleep(0.05)
+    finally:
+        process.terminate()
+        await process.communicate()
+
+
+async def applied(process: asyncio.subprocess.Process, by: str) -> None:
+    """Waits until its log says that a save is in force."""
+    assert process.stdout is not None
+    while line := await process.stdout.readline():
+        if b"reload.applied" in line and json.loads(line).get("process") == by:
+            return
+    raise AssertionError("it ended")
+
+
+async def test_a_worker_that_comes_later_does_as_those_beside_it(service: Start, tmp_path: Path) -> None:
+    """What was saved and rejected is not in force for it either; what needs a restart waits for one."""
+    policy, corrector = await service(saying(DRAFT)), await service(correcting(improve))
+    policies, objectives = tmp_path / "policies.yaml", tmp_path / "objectives.yaml"
+    kept = OBJECTIVES.replace("allow_off: true", "audit: metadata")
+    policies.write_text(two_services(policy, corrector, audit=f"{{url: 'sqlite:///{tmp_path}/old.db'}}"))
+    objectives.write_text(kept)
+    process = await asyncio.create_subprocess_exec(
+        METAALIGNER, "serve", "--port", "0", "--workers", "2", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
+    )
+    try:
+        async with asyncio.timeout(60):
+            url, _ = await ready(process)
+            objectives.write_text(kept.replace("default: [helpfulness]", "default: [humour]"))
+            policies.write_text(policies.read_text().replace("old.db", "new.db"))
+            await applied(process, "parent")
+            objectives.write_text("objectives: [broken")
+            before = workers(process.pid)
+            for worker in before:
+                os.kill(worker, signal.SIGKILL)
+            while len(set(workers(process.pid)) - set(before)) < 2:
+                await asyncio.sleep(0.05)
+            assert await aims(url) == "humour"
+            told = ""
+            while "metaaligner_configuration_rejected 1.0" not in told:
+                async with aiohttp.ClientSession() as client, client.get(f"{url}/metrics") as response:
+                    told = await response.text()
+    finally:
+        process.terminate()
+        await process.communicate()
+    with contextlib.closing(sqlite3.connect(tmp_path / "old.db")) as trail:
+        assert trail.execute("SELECT tenant FROM answers").fetchall() == [("public",)]
+    assert not (tmp_path / "new.db").exists()
+
+
+async def aims(url: str) -> str:
+    """The objectives of an answer, once there is a worker to give one."""
+    body = {"model": "m", "messages": []}
+    while True:
+        with contextlib.suppress(aiohttp.ClientError):
+            async with (
+                aiohttp.ClientSession() as client,
+                client.post(f"{url}/v1/chat/completions", json=body) as response,
+            ):
+                return response.headers["X-Align-Objectives"]
+        await asyncio.sleep(0.05)
+
+
+def test_a_client_gives_an_idle_connection_up_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sent just as the gateway did would be lost: nginx and ALB keep connections for a minute."""
+    made: list[uvicorn.Config] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server: made.append(server.config))
+    monkeypatch.setattr(serve, "configure_logging", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    somewhere = Service(saying(DRAFT), "http://127.0.0.1:1/v1")
+    (tmp_path / "p.yaml").write_text(two_services(somewhere, somewhere))
+    (tmp_path / "o.yaml").write_text(OBJECTIVES)
+    serve.serve(tmp_path / "p.yaml", tmp_path / "o.yaml", "127.0.0.1", 0, 1, allow_anonymous=False)
+    assert [config.timeout_keep_alive > 60 for config in made] == [True]
 
 
 def workers(parent: int) -> list[int]:

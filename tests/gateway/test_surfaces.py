@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import OBJECTIVES, Service, saying, two_services
-from tests.gateway.conftest import DRAFT, Serve, Start, World
+from tests.gateway.conftest import DRAFT, Serve, Start, World, soon
 
 KEYED = (
     OBJECTIVES
@@ -164,7 +164,8 @@ async def test_cors_by_configuration(world: World) -> None:
     _, headers, _ = await gw.chat({"Origin": "https://app.example"})
     assert headers["Access-Control-Allow-Origin"] == "https://app.example"
     assert "X-Align-Verdict" in headers["Access-Control-Expose-Headers"]
-    _, headers, _ = await gw.chat({"Origin": "https://evil.example"})
+    status, headers, _ = await gw.chat({"Origin": "https://evil.example"})
+    assert status == 403
     assert "Access-Control-Allow-Origin" not in headers
 
 
@@ -172,3 +173,41 @@ async def test_no_cors_unless_configured(world: World) -> None:
     gw, _, _ = await world()
     _, headers, _ = await gw.chat({"Origin": "https://app.example"})
     assert "Access-Control-Allow-Origin" not in headers
+
+
+async def test_a_key_of_other_letters_is_the_same_to_every_route(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME", "schl\u00fcssel-\u30ad\u30fc")
+    gw, _, _ = await world(objectives=OBJECTIVES + "  acme: {keys: [{env: ACME}], audit: full}\n")
+    key = "Bearer schl\u00fcssel-\u30ad\u30fc"
+    assert (await gw.chat({"Authorization": key}))[0] == 200
+    assert (await get(gw, "/v1/models", Authorization=key))[0] == 200
+    assert (await get(gw, "/v1/objectives", Authorization=key))[1]["tenant"] == "acme"
+    for path, body in (("/v1/feedback", {"request_id": "none"}), ("/console/api/diff", {"before": "", "after": ""})):
+        async with gw.client.post(gw.url + path, json=body, headers={"Authorization": key}) as response:
+            assert response.status != 401, path
+
+
+async def test_an_admins_key_of_other_letters(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAALIGNER_ADMIN_KEY", "schl\u00fcssel")
+    gw, _, _ = await world()
+    assert (await get(gw, "/console/api/live", **{"X-Admin-Key": "schl\u00fcssel"}))[0] == 200
+
+
+async def test_a_key_that_is_not_there_is_warned_of_on_a_save(world: World) -> None:
+    gw, _, _ = await world()
+    assert "configuration.incomplete" not in [line["event"] for line in gw.lines]
+    told = gw.policies.read_text().replace(
+        "corrector: c, retries", "api_key_env: NOT_SET_ANYWHERE, corrector: c, retries"
+    )
+    gw.policies.write_text(told)
+    await gw.chat()
+    missing = "the policy m has no key: the environment variable NOT_SET_ANYWHERE is not set"
+    await soon(lambda: [line.get("missing") for line in gw.lines if "incomplete" in line["event"]] == [missing])
+
+
+async def test_a_key_that_is_not_there_is_warned_of_at_the_start(service: Start, gateway: Serve) -> None:
+    upstream = await service(saying("x"))
+    policies = two_services(upstream, upstream).replace("corrector: c,", "api_key_env: NOT_SET_ANYWHERE, corrector: c,")
+    gw = await gateway(policies)
+    [told] = [line["missing"] for line in gw.lines if line["event"] == "configuration.incomplete"]
+    assert told == "the policy m has no key: the environment variable NOT_SET_ANYWHERE is not set"

@@ -74,6 +74,19 @@ def test_one_answer_is_shown_with_what_was_changed(files: list[str]) -> None:
     assert "no answer 'none' is kept" in missing.output
 
 
+@pytest.mark.parametrize("number", ["99999999999999999999", "9" * 5000])
+def test_a_number_that_no_answer_can_have(files: list[str], number: str) -> None:
+    assert run("show", number, *files).output == f"Error: no answer '{number}' is kept\n"
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "one"], ["export"], ["purge"]])
+def test_no_tenants_key_is_needed(files: list[str], tmp_path: Path, command: list[str]) -> None:
+    objectives = tmp_path / "objectives.yaml"
+    objectives.write_text(objectives.read_text() + "  acme: {keys: [{env: NOBODYS_KEY}]}\n")
+    told = run(*command, *files)
+    assert told.exit_code == 0, told.output
+
+
 @pytest.mark.parametrize(
     ("options", "left"),
     [
@@ -87,6 +100,26 @@ def test_old_answers_are_deleted(files: list[str], options: list[str], left: lis
     told = run("purge", *options, *files)
     assert told.stdout == f"{3 - len(left)} answers deleted\n"
     assert [found["request_id"] for found in lines(run("list", "--json", *files))] == left
+
+
+@pytest.mark.parametrize(("named", "left"), [(True, []), (False, ["theirs"])])
+def test_strangers_answers_go_from_the_file_that_is_named_only(files: list[str], named: bool, left: list[str]) -> None:
+    """With `--url` it is another gateway's, who may have promised to keep them longer."""
+    (_, url, _, objectives, _, policies) = files
+
+    async def fill() -> None:
+        store = Store(url)
+        await store.open()
+        await store.write([row("theirs", tenant="acme", days_ago=40)])
+        await store.aclose()
+
+    asyncio.run(fill())
+    mine = Path(objectives).with_name("policies.yaml")
+    mine.write_text(f"server: {{audit: {{url: '{url}'}}}}\n{Path(policies).read_text()}")
+    where = ["--policies", str(mine)] if named else files[:2]
+    assert run("purge", *where, "--objectives", objectives, *(() if named else files[4:])).exit_code == 0
+    kept = [found["request_id"] for found in lines(run("list", "--json", *files))]
+    assert [one for one in kept if one == "theirs"] == left
 
 
 def test_whole_answers_are_exported(files: list[str]) -> None:

@@ -75,6 +75,13 @@ def test_a_password_stands_in_the_environment_only(tmp_path: Path, monkeypatch: 
     assert check(tmp_path, {"url_env": "TRAIL"}).exit_code == 0
 
 
+@pytest.mark.parametrize("named", ["postgresql://ada:hush@h/trail", "NOT_SET_ANYWHERE"])
+def test_a_variable_that_is_none_or_holds_nothing(tmp_path: Path, named: str) -> None:
+    told = str(check(tmp_path, {"url_env": named}).exception)
+    assert "environment variable" in told
+    assert "hush" not in told
+
+
 def test_the_driver_takes_the_parameters_that_are_known() -> None:
     ours = {"sslmode", "prepared_statement_cache_size"}  # the store's name of `ssl`, and SQLAlchemy's own
     assert set(PARAMETERS) - ours <= set(inspect.signature(asyncpg.connect).parameters)

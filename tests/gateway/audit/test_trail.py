@@ -265,13 +265,33 @@ async def test_what_is_lost_at_a_stop_is_said(world: World, tmp_path: Path) -> N
     assert log.events[-1] == "audit.lost"
 
 
-async def test_what_is_older_than_its_tenant_says_goes(world: World) -> None:
+@pytest.mark.parametrize(("named", "left"), [(True, ["d", "c"]), (False, ["d", "c", "b"])])
+async def test_what_is_older_than_its_tenant_says_goes(world: World, named: bool, left: list[str]) -> None:
     gw, _, _ = await world(objectives=auditing("metadata", retention_days=7))
     store = await gw.app.state.trail.store()
     old = [row("a", tenant="public", days_ago=8), row("b", tenant="gone", days_ago=31)]
     await store.write([*old, row("c", tenant="public", days_ago=6), row("d", tenant="gone", days_ago=29)])
-    await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants)
-    assert [one["request_id"] for one in await store.search(Wanted())] == ["d", "c"]
+    await expired(store, gw.app.state.reloader.snapshot.config.objectives.tenants, named=named)
+    assert [one["request_id"] for one in await store.search(Wanted())] == left
+
+
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_file_that_nobody_has_named_may_be_another_gateways_too(
+    world: World, tmp_path: Path, named: bool
+) -> None:
+    """Which keeps the answers of its tenant `acme` for a year; there is no tenant of that name here."""
+    options = AuditOptions(url=f"sqlite:///{tmp_path}/mine.db") if named else AuditOptions()
+    trail = Trail(options, Metrics(), Log())
+    store = await trail.store()
+    await store.write([row("theirs", tenant="acme", days_ago=40), row("old", tenant="public", days_ago=40)])
+    gw, _, _ = await world()
+    tenants = gw.app.state.reloader.snapshot.config.objectives.tenants
+    async with trail.purging(lambda: tenants):
+        while "old" in (left := [one["request_id"] for one in await store.search(Wanted())]):
+            await asyncio.sleep(0.01)
+    left = [one["request_id"] for one in await store.search(Wanted())]
+    assert left == ([] if named else ["theirs"])
+    await trail.aclose(1)
 
 
 @pytest.mark.parametrize("level", ["metadata", "full"])
