@@ -4,7 +4,7 @@ JSON Lines or CSV with `query` and `answer` (or `generated_text`); what comes ou
 with `correction`, `verdict` and `reason` added. Rows already in the output are not done again; a file that is no
 output of these rows is left as it is. Of a table's parts only the first has the header: so they join to one table.
 Files may be larger than memory: what is held of them are the rows between the oldest that is not
-done and the newest that was begun, `AHEAD` times those in flight at most.
+done and the newest that was begun, `AHEAD` times those in flight at most, and `MOST_FAILED` that failed.
 """
 
 import asyncio
@@ -19,19 +19,23 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from corrector.correction import Correction, Task
-from corrector.corrector import Corrector, whole
+from corrector.corrector import Corrector, failure, whole
 from corrector.engines import EngineOptions
 from corrector.objectives import Objective
 from corrector.running import CorrectorSpec
 from corrector.templates import Turn
 from wire.codec import dumps, loads
+from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError
 
 Row = dict[str, Any]
+Told = tuple[Row, Correction]  # a row, and what became of it
 
 ADDED = ("correction", "verdict", "reason")
 AHEAD = 4  # a slow row leaves no place empty until so many times `in_flight` rows are begun, itself among them
 PARALLEL = 8  # answers at once of an engine on this machine
 AT_ONCE = 64  # and of one that does not say how many, such as a URL
+MOST_FAILED = 32  # one after the other: that many are the corrector's doing, and not the rows'
+TIMEOUT_S = 600.0  # of an answer that nobody waits for, beside as many others as the engine takes
 
 
 class BatchError(Exception):
@@ -112,7 +116,7 @@ async def run(
     """Correct what is not done yet, of the rows with these numbers (from 0), or of all.
 
     `progress` is called for every row, with None for one done before. Raises `BatchError` for a bad
-    row or an output that is another's, and `WireError` if the corrector fails; what was written stays.
+    row or an output that is another's, and if the corrector fails; what was written stays.
     """
     if target.exists() and target.samefile(source):
         raise BatchError(f"{target}: the output cannot be the input")
@@ -122,7 +126,9 @@ async def run(
         first, rows = _peeked(islice(rows, numbers.start, numbers.stop))
     columns = list({**top, **dict.fromkeys(ADDED)})
     headed = numbers is None or numbers.start == 0
+    before = 0
     for _ in islice(rows, completed(target, first, () if headed else columns)):
+        before += 1
         progress(None)
 
     async def work(row: Row) -> Correction:
@@ -131,15 +137,48 @@ async def run(
     # A lone surrogate, which JSON can say and UTF-8 cannot, keeps its escape.
     with target.open("a", encoding="utf-8", errors="backslashreplace", newline="") as file:
         write = _writer(file, target, columns, headed=headed and bool(first))
-        async with aclosing(in_order(rows, work, in_flight)) as done:
+        begin = 0 if numbers is None else numbers.start
+        async with aclosing(_trusted(in_order(rows, work, in_flight), source, begin, before)) as done:
             async for row, told in done:
                 write(corrected(row, told))
                 progress(told)
 
 
+async def _trusted(
+    done: AsyncGenerator[Told, None], source: Path, begin: int, before: int
+) -> AsyncGenerator[Told, None]:
+    """The same rows. One that failed waits for one behind it that did not: else the next run shall do it again.
+
+    Raises `BatchError` that says which row it was: if the corrector fails, if `MOST_FAILED` rows in a row do, or all.
+    """
+    number, failed = begin + before, list[Told]()
+
+    def all_failed() -> BatchError:
+        return BatchError(f"{source}: rows {number - len(failed) + 1} to {number} all failed: {failed[-1][1].reason}")
+
+    async with aclosing(done):
+        try:
+            async for row, told in done:
+                number += 1
+                if told.verdict == "failed":
+                    failed.append((row, told))
+                    if len(failed) == MOST_FAILED:
+                        raise all_failed()
+                    continue
+                for one in (*failed, (row, told)):
+                    yield one
+                failed.clear()
+        except WireError as error:
+            raise BatchError(f"{source}: row {number + 1}: {error}") from error
+    if failed and len(failed) == number - begin:
+        raise all_failed()
+    for one in failed:
+        yield one
+
+
 async def in_order(
     rows: Iterable[Row], work: Callable[[Row], Awaitable[Correction]], in_flight: int
-) -> AsyncGenerator[tuple[Row, Correction], None]:
+) -> AsyncGenerator[Told, None]:
     """Every row with what became of it. Rows are read as there is room for them: `AHEAD` times `in_flight` are held.
 
     A failure ends it where its row would have come: what was done of the rows behind that one is lost, and done again
@@ -170,8 +209,17 @@ async def in_order(
 
 
 async def correct(corrector: Corrector, row: Row, objectives: tuple[Objective, ...]) -> Correction:
-    """What becomes of one row's answer. Raises `WireError` if the corrector fails three times."""
-    return await whole(corrector, task(row, objectives), tries=3)
+    """What becomes of one row's answer; of one that the corrector cannot do, the answer as it is, `failed`.
+
+    Raises `WireError` if it is the corrector that fails, three times, and not this row alone.
+    """
+    asked = task(row, objectives)
+    try:
+        return await whole(corrector, asked, tries=3)
+    except (Rejected, Reported, Malformed, TimedOut) as error:
+        if isinstance(error, Rejected) and not error.of_the_request:
+            raise
+        return Correction(asked.draft, "failed", f"{failure(error)}; {error}")
 
 
 def task(row: Row, objectives: tuple[Objective, ...]) -> Task:
@@ -193,11 +241,13 @@ def part(of: int, number: int, parts: int) -> range:
 
 
 def alone(spec: CorrectorSpec, cores: int | None = None) -> CorrectorSpec:
-    """The corrector with an engine that has so many cores, or all, to itself, in what its options leave open."""
+    """The corrector with time, and an engine with so many cores, or all, to itself, in what its options leave open."""
     fields, given = type(spec.engine).model_fields, spec.engine.model_fields_set
     ours = {"threads": cores or len(os.sched_getaffinity(0)), "parallel": PARALLEL}
     chosen = {name: value for name, value in ours.items() if name in fields and name not in given}
-    return spec.model_copy(update={"engine": spec.engine.model_copy(update=chosen)})
+    timeout = {} if "timeout_s" in spec.options.model_fields_set else {"timeout_s": TIMEOUT_S}
+    options = spec.options.model_copy(update=timeout)
+    return spec.model_copy(update={"engine": spec.engine.model_copy(update=chosen), "options": options})
 
 
 def places(engine: EngineOptions) -> int:

@@ -18,11 +18,14 @@ _REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
 _THINKING = re.compile(r"\s*<think>.*?(?P<end></think>\s*|\Z)", re.DOTALL)
 # What an answer is known to have. Other fields pass too, except to who may not see drafts: they may restate one
 # (llama.cpp's `__verbose`, vLLM's `token_ids` and `prompt_logprobs`).
-_KNOWN = frozenset(("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"))
+KNOWN = frozenset(("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"))
 _KNOWN_OF_CHOICE = frozenset(("index", "message", "delta", "finish_reason", "logprobs", "stop_reason"))
 _KNOWN_OF_MESSAGE = frozenset(
     ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio", *REASONING_FIELDS)
 )
+
+# Fields by which it is decided here who may ask, and what is corrected.
+_DECIDING = frozenset(("model", "messages", "stream", "response_format", "modalities", "audio"))
 
 Json = dict[str, Any]
 
@@ -74,6 +77,10 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
         raise GatewayError(400, "missing_messages", "`messages` must be a list", param="messages")
     if body.get("stream") not in (None, True, False):
         raise GatewayError(400, "invalid_stream", "`stream` must be true or false", param="stream")
+    # Servers in Go, and so many a proxy, take names in any case: to them `Model` would be another model than ours.
+    for name in body:
+        if name not in _DECIDING and name.casefold() in _DECIDING:
+            raise GatewayError(400, "invalid_request", f"not `{name}`: it is `{name.casefold()}`", param=name)
     as_it_came = None if "align" in body else raw
     align = body.pop("align", None)
     return ChatRequest(as_it_came, len(raw), body, align, dict(header_list), header_list, query)
@@ -152,7 +159,7 @@ def drop_reasoning(message: Json) -> None:
 
 def only_known(answer: Json) -> Json:
     """The answer, or the chunk of one, without fields that may restate its text."""
-    known = _kept(answer, _KNOWN)
+    known = _kept(answer, KNOWN)
     if isinstance(known.get("choices"), list):
         known["choices"] = [_kept(choice, _KNOWN_OF_CHOICE) for choice in known["choices"]]
         for choice in known["choices"]:

@@ -38,8 +38,6 @@ from wire.streams import closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
-# Statuses that tell of a policy, its key, its credit or its limits, and not of what it was asked.
-_THE_POLICYS_OWN = (401, 402, 403, 404, 408, 429)
 # Skipped by configuration or by wish: such an answer is relayed byte for byte, its verdict in the headers only.
 _UNSEEN = ("mode_off", "no_corrector")
 _STREAM_HEADERS = {
@@ -96,6 +94,7 @@ class Pipeline:
         if todo.mode == "shadow":  # who asks for a correction is not to be sent his draft
             todo = replace(todo, mode="full")
             record.mode = todo.mode
+        thinking, draft = corrections.draft_of(draft, todo)
         if todo.skip is not None:
             told = Correction(draft, "skipped", todo.skip)
         else:
@@ -106,7 +105,8 @@ class Pipeline:
         record.drafts, record.corrections = {0: draft}, {0: told}
         report.note(record)
         record.status = 200
-        said = {"text": told.text, "verdict": told.verdict, "reason": told.reason}
+        shown = told.text if todo.drops_thinking else thinking + told.text
+        said = {"text": shown, "verdict": told.verdict, "reason": told.reason}
         body = dumps({**said, "align": report.align(todo, record, [told], [draft])})
         headers = {**report.headers({}, todo, record), **report.verdict_headers(record)}
         return Answer(200, {**headers, "Content-Type": "application/json"}, body)
@@ -128,8 +128,8 @@ class Pipeline:
                 failure = failure or error
                 if record.trace is not None:
                     spans.failed(record.trace, error)
-                if isinstance(error, Rejected) and 400 <= error.status < 500 and error.status not in _THE_POLICYS_OWN:
-                    break  # the request itself is at fault; another policy would say so too
+                if isinstance(error, Rejected) and error.of_the_request:
+                    break  # another policy would say so too
                 self._log.warning("policy.failed", policy=name, request_id=record.request_id, error=str(error))
                 continue
             record.served_by = name
@@ -372,12 +372,15 @@ def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, Thinking
     for choice in answer.get("choices") or ():
         ends |= bool(choice.get("finish_reason"))
         if todo.drops_thinking:
-            said = choice.get("message") or choice.get("delta") or {}
+            part = "message" if choice.get("message") else "delta"
+            said = choice.get(part) or {}
             if choice.get("logprobs") is not None:
                 choice["logprobs"] = None  # they are of the thinking too
             exchange.drop_reasoning(said)
             dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
             dropped.drop(said, ends=thinking is None or bool(choice.get("finish_reason")))
+            if said:  # what was held back may come where the policy said nothing
+                choice[part] = said
     return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
 
 

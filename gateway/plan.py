@@ -59,7 +59,7 @@ class Plan:
     @property
     def keeps_draft(self) -> bool:
         """Is the draft sent where it cannot be corrected?"""
-        return self.tenant.on_failure == "original"
+        return self.tenant.keeps_draft
 
     @property
     def salt(self) -> str:
@@ -326,7 +326,7 @@ def _wish(request: ChatRequest) -> _Wish:
     defines = [value for name, value in request.header_list if name == "x-align-define"]
     objectives = _agreed(
         "objectives",
-        _names(",".join(named)) if named else None,  # a header that comes twice is a list: RFC 9110, 5.3
+        _names(unquote(",".join(named))) if named else None,  # a header that comes twice is a list: RFC 9110, 5.3
         _names(body["objectives"]) if body.get("objectives") is not None else None,
     )
     define = _agreed(

@@ -1,7 +1,9 @@
 """What an answer tells of its own alignment: the `align` object, the headers, and the figures of its record."""
 
 from collections.abc import Mapping
+from string import punctuation
 from typing import Any
+from urllib.parse import quote
 
 from corrector.correction import Correction, gravest
 from gateway import spans
@@ -10,15 +12,22 @@ from gateway.exchange import Json
 from gateway.plan import Plan
 from gateway.record import Record
 
+_PRINTED = " " + punctuation.replace("%", "")
+
 
 def headers(upstream: Mapping[str, str], todo: Plan, record: Record) -> dict[str, str]:
     """Of the upstream's headers those that are the client's business, and ours."""
     headers = {name: value for name, value in passed_headers(upstream).items() if name.lower() != "x-request-id"}
     headers["X-Request-Id"] = record.request_id
     if todo.objectives:
-        headers["X-Align-Objectives"] = ", ".join(objective.key for objective in todo.objectives)
-    headers["X-Align-Corrector"] = todo.corrector
+        headers["X-Align-Objectives"] = ", ".join(_in_header(objective.key) for objective in todo.objectives)
+    headers["X-Align-Corrector"] = _in_header(todo.corrector)
     return headers
+
+
+def _in_header(name: str) -> str:
+    """Names may be of any script; in a header they are as `X-Align-Define` has them: percent-encoded UTF-8."""
+    return quote(name, safe=_PRINTED)
 
 
 def overhead_header(record: Record) -> dict[str, str]:

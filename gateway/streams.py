@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.exchange import Json, drop_reasoning, message_text, part_text
+from gateway.exchange import KNOWN, Json, drop_reasoning, message_text, part_text
+from wire.errors import Malformed
+
+_SAYS_NOTHING: tuple[Any, ...] = (None, "", [], {})
+_TOLD_WHOLE = ("role", "id", "type")  # every other string of a delta is a piece of one
 
 
 @dataclass(slots=True)
@@ -39,7 +43,8 @@ class HeldStream:
     def __init__(self, *, drop_reasoning: bool = False) -> None:
         self.choices: dict[int, StreamedChoice] = {}
         self.usage_events: list[Json] = []
-        self.envelope: Json = {}
+        self.envelope: Json = {}  # of every chunk
+        self._told_once: Json = {}  # so far
         self._drop_reasoning = drop_reasoning
 
     @property
@@ -57,7 +62,7 @@ class HeldStream:
             return None
         top = {key: value for key, value in event.items() if key != "choices"}
         said = {key: value for key, value in top.items() if key != "usage" or value is None}
-        self.envelope = self.envelope or said
+        self._learn(said)
         passing: list[Json] = []
         for choice in choices:
             passing.extend(self._take_choice(choice, top))
@@ -66,6 +71,20 @@ class HeldStream:
         if self.ended and not ends and not passing and top.get("usage") is not None:
             self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         return {**(said if ends else top), "choices": passing} if passing else None
+
+    def _learn(self, said: Json) -> None:
+        """Which fields every chunk has: those that are known, and of others what the second chunk says alike.
+
+        Clients look for OpenRouter's `provider` in each chunk; vLLM's `prompt_token_ids` stand in the first alone, and
+        OpenAI's `obfuscation` is another one every time.
+        """
+        if not self.envelope:
+            self.envelope = {key: value for key, value in said.items() if key in KNOWN}
+            self._told_once = {key: value for key, value in said.items() if key not in KNOWN}
+        elif self._told_once:
+            again = {key: value for key, value in said.items() if key in self._told_once}
+            self.envelope |= {key: value for key, value in again.items() if value == self._told_once[key]}
+            self._told_once = {}
 
     def _take_choice(self, choice: Json, top: Json) -> Iterator[Json]:
         index = choice.get("index", 0)
@@ -96,7 +115,7 @@ class HeldStream:
             shown["logprobs"] = None
         if first:
             shown["delta"] = {"role": role or "assistant", **({"content": ""} if had_text else {}), **delta}
-        if shown["delta"]:
+        if any(value not in _SAYS_NOTHING for value in shown["delta"].values()):
             yield shown
         if ends:
             state.finish = {**shown, "delta": {}, "finish_reason": choice["finish_reason"]}
@@ -133,36 +152,103 @@ class Fold:
         self._choices: dict[int, Json] = {}
 
     def take(self, event: Json) -> None:
+        """Raises `Malformed` for tool calls that are no list of objects."""
         self._top.update({key: value for key, value in event.items() if key != "choices" and value is not None})
         for chunk in event.get("choices") or []:
+            index = chunk.get("index", 0)
             choice = self._choices.setdefault(
-                chunk.get("index", 0),
-                {"index": chunk.get("index", 0), "message": {"role": "assistant", "content": None}},
+                index, {"index": index, "message": {"role": "assistant", "content": None}}
             )
-            for key, value in chunk.items():
-                if key not in ("delta", "index") and (value is not None or key not in choice):
-                    choice[key] = value
-            _merge(choice["message"], chunk.get("delta") or {})
+            rest = {key: value for key, value in chunk.items() if key not in ("delta", "index")}
+            _merge(choice, rest, pieces=False)  # Azure judges each chunk anew: "safe" is no piece of a word
+            _say(choice["message"], chunk.get("delta") or {})
 
     def reply(self) -> Json:
-        return {
-            **self._top,
-            "object": "chat.completion",
-            "choices": [self._choices[index] for index in sorted(self._choices)],
-        }
+        choices = [self._choices[index] for index in sorted(self._choices)]
+        return {**self._top, "object": "chat.completion", "choices": [_unstreamed(choice) for choice in choices]}
 
 
-def _merge(message: Json, delta: Json) -> None:
-    for key, value in delta.items():
-        if key == "tool_calls":
-            calls = message.setdefault("tool_calls", [])
-            for call in value or []:
-                while len(calls) <= call.get("index", 0):
-                    calls.append({})
-                _merge(calls[call.get("index", 0)], {name: part for name, part in call.items() if name != "index"})
-        elif isinstance(value, dict) and isinstance(message.get(key), dict):
-            _merge(message[key], value)
-        elif isinstance(value, str) and isinstance(message.get(key), str) and key not in ("role", "id", "type"):
-            message[key] += value
-        elif value is not None or key not in message:
-            message[key] = dict(value) if isinstance(value, dict) else value
+def _say(message: Json, delta: Json) -> None:
+    """Adds a delta to the message so far."""
+    rest = dict(delta)
+    if "content" in rest:
+        message["content"] = _content(message["content"], rest.pop("content"))
+    if rest.get("tool_calls"):
+        message["tool_calls"] = _calls(message.get("tool_calls") or [], rest.pop("tool_calls"))
+    _merge(message, rest)
+
+
+def _merge(whole: Json, more: Json, *, pieces: bool = True) -> None:
+    """Adds what is new: lists go on, and so do strings, if they are `pieces`; of anything else the last one holds."""
+    for key, value in more.items():
+        known = whole.get(key)
+        if isinstance(value, dict):
+            if not isinstance(known, dict):
+                known = whole[key] = {}
+            _merge(known, value, pieces=pieces)
+        elif isinstance(value, list):
+            if not isinstance(known, list):
+                known = whole[key] = []
+            known.extend(value)
+        elif pieces and isinstance(value, str) and isinstance(known, str) and key not in _TOLD_WHOLE:
+            whole[key] = known + value
+        elif value is not None or key not in whole:
+            whole[key] = value
+
+
+def _content(known: Any, more: Any) -> Any:
+    """A text, or parts where a server has such; Mistral thinks in parts, and then answers in a text."""
+    if isinstance(known, str) and isinstance(more, str):
+        return known + more
+    if not isinstance(known, list) and not isinstance(more, list):
+        return known if more is None else more
+    parts, new = _parts(known), _parts(more)
+    if parts and new and _same_but_for_text(parts[-1], new[0]):
+        parts[-1] = {**parts[-1], "text": parts[-1]["text"] + new.pop(0)["text"]}
+    return parts + new
+
+
+def _parts(content: Any) -> list[Any]:
+    if isinstance(content, list):
+        return list(content)
+    return [{"type": "text", "text": content}] if isinstance(content, str) and content else []
+
+
+def _same_but_for_text(one: Any, other: Any) -> bool:
+    if not all(isinstance(part, dict) and isinstance(part.get("text"), str) for part in (one, other)):
+        return False
+    return {**one, "text": ""} == {**other, "text": ""}
+
+
+def _calls(calls: list[Json], more: Any) -> list[Json]:
+    """The tool calls so far, with what a delta adds to them."""
+    if not (isinstance(more, list) and all(isinstance(said, dict) for said in more)):
+        raise Malformed("the policy's stream has tool calls that are none")
+    for said in more:
+        _merge(_call(calls, said), {key: value for key, value in said.items() if key != "index"})
+    return calls
+
+
+def _call(calls: list[Json], said: Json) -> Json:
+    """The one that a delta goes on with, or a new one: by index; where a server has none, by id, or else the last."""
+    index = said.get("index") if isinstance(said.get("index"), int) else None
+    if index is not None:
+        same = [call for call in calls if call["index"] == index]
+    elif said.get("id"):
+        same = [call for call in calls if call.get("id") == said["id"]]
+    else:
+        same = calls[-1:]
+    if not same:
+        calls.append({"index": len(calls) if index is None else index})
+        same = calls[-1:]
+    return same[0]
+
+
+def _unstreamed(choice: Json) -> Json:
+    """Places of tool calls are a stream's own."""
+    message = choice["message"]
+    if not message.get("tool_calls"):
+        return choice
+    calls = sorted(message["tool_calls"], key=lambda call: call["index"])
+    calls = [{key: value for key, value in call.items() if key != "index"} for call in calls]
+    return {**choice, "message": {**message, "tool_calls": calls}}

@@ -93,7 +93,10 @@ class Aligner:
             async with self._free:
                 return await batch.correct(self._corrector, row, self._aims)
 
-        return await asyncio.gather(*map(one, rows))
+        done = await asyncio.gather(*map(one, rows))
+        if len(done) >= batch.MOST_FAILED and all(told.verdict == "failed" for told in done):
+            raise batch.BatchError(f"all {len(done)} rows of a part failed: {done[-1].reason}")
+        return done
 
 
 def _say(event: str, **told: object) -> None:
@@ -147,7 +150,7 @@ def main(
     """Correct FILES, JSONL or CSV."""
     if len({path.stem for path in files}) < len(files):
         raise click.UsageError("two of the files have the same name, and so would their parts")
-    config = read(policies, objectives_file)
+    config = read(policies, objectives_file, keys=False)
     name, aims = choose(config, corrector), aims_of(config, names, ())
     spec = batch.alone(config.correctors[name], int(max(1, cpus)))
     output = output if "://" in output else str(Path(output).absolute())

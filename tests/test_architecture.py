@@ -17,8 +17,8 @@ HEAVY = ("litellm", "opentelemetry.sdk", "torch", "vllm", "transformers", "xllam
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
     "cli", "serve", "app", "surfaces", "pipeline", "shadows", "corrections", "replies", "report", "batch", "reload",
-    "audit", "admin", "editing", "figures", "spans", "limits", "record", "plan", "config", "upstreams", "streams",
-    "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
+    "audit", "admin", "callers", "editing", "figures", "spans", "limits", "record", "plan", "config", "upstreams",
+    "streams", "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
 )  # fmt: skip
 
 

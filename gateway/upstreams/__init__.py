@@ -13,6 +13,10 @@ from typing import Any, Protocol, cast
 from corrector.strictyaml import Strict
 from gateway.exchange import ChatRequest, Json
 
+# What is not streamed comes in one piece, so that the seconds between two bytes are those of the whole answer. OpenAI's
+# SDK waits as long; where the gateway gave up before it, the SDK would ask, and the operator pay, three times.
+LONGEST_ANSWER_S = 600.0
+
 
 class PolicyOptions(Strict):
     """What every policy's options have. `corrector: none` is a policy that is never corrected."""

@@ -12,9 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from corrector.strictyaml import secret
+from corrector.strictyaml import Variable, secret
 from gateway.exchange import ChatRequest, Json
-from gateway.upstreams import PolicyOptions, Reply, Upstream
+from gateway.upstreams import LONGEST_ANSWER_S, PolicyOptions, Reply, Upstream
 from wire import sse
 from wire.codec import dumps
 from wire.endpoint import retry_wait_s
@@ -38,9 +38,9 @@ class Options(PolicyOptions):
 
     kind: Literal["litellm"]
     model: str
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     base_url: str | None = None
-    timeout_s: Annotated[float, Field(gt=0)] = 60
+    timeout_s: Annotated[float, Field(gt=0)] = LONGEST_ANSWER_S
     retries: Annotated[int, Field(ge=0, le=10)] = 2
 
 

@@ -7,14 +7,14 @@ from pydantic import Field, SerializeAsAny
 
 from corrector.engines import EngineOptions
 from corrector.running import endpoint_of
-from gateway.upstreams import PolicyOptions, Upstream
+from gateway.upstreams import LONGEST_ANSWER_S, PolicyOptions, Upstream
 from gateway.upstreams.openai import OpenAIUpstream
 
 
 class Options(PolicyOptions):
     kind: Literal["local"]
     engine: SerializeAsAny[EngineOptions]
-    timeout_s: Annotated[float, Field(gt=0)] = 300
+    timeout_s: Annotated[float, Field(gt=0)] = LONGEST_ANSWER_S
 
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:

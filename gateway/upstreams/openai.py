@@ -6,28 +6,36 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
-from corrector.strictyaml import Urls, secret
+from corrector.strictyaml import Urls, Variable, secret
 from gateway.exchange import ChatRequest, Json
-from gateway.upstreams import PolicyOptions, Reply, Upstream
+from gateway.upstreams import LONGEST_ANSWER_S, PolicyOptions, Reply, Upstream
 from wire.codec import dumps
 from wire.endpoint import Endpoint, Opened, json_events
 
-# The rest of a client's headers concerns the upstream. These are the connection's, or the gateway's.
+# The rest of a client's headers concerns the upstream. These are the connection's, or the gateway's: an organization or
+# a project goes with a key, which is the gateway's own; Ollama answers 403 to a page's `Origin` that it does not know.
 _KEPT_BACK = frozenset(
     """
     accept-encoding api-key authorization connection content-encoding content-length content-type cookie expect
-    forwarded host keep-alive proxy-authorization proxy-connection te trailer transfer-encoding upgrade via
-    x-admin-key x-api-key x-real-ip
+    forwarded host keep-alive openai-organization openai-project origin proxy-authorization proxy-connection referer te
+    trailer transfer-encoding upgrade via x-admin-key x-api-key x-goog-api-key
+    cf-connecting-ip true-client-ip x-client-ip x-real-ip
+    remote-email remote-groups remote-name remote-user
     """.split()  # noqa: SIM905 - a table of names reads better as words
 )
-_KEPT_BACK_PREFIXES = ("x-align-", "x-forwarded-", "sec-", "access-control-")
+# And what identity proxies say of who asks, often with a token of his: the names that each keeps for itself.
+_KEPT_BACK_PREFIXES = (
+    "x-align-", "x-forwarded-", "sec-", "access-control-",
+    "cf-access-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
+    "x-goog-iap-", "x-ms-client-principal", "x-ms-token-", "x-pomerium-",
+)  # fmt: skip
 
 
 class Options(PolicyOptions):
     kind: Literal["openai"]
     base_url: Urls
-    api_key_env: str | None = None
-    timeout_s: Annotated[float, Field(gt=0)] = 60
+    api_key_env: Variable | None = None
+    timeout_s: Annotated[float, Field(gt=0)] = LONGEST_ANSWER_S
     retries: Annotated[int, Field(ge=0, le=10)] = 2
 
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 from aiohttp import web
 
@@ -126,6 +127,12 @@ async def test_a_silent_one(service: Start, made: Made) -> None:
     there = await service(hangs)
     with pytest.raises(TimedOut):
         await made(there.url, timeout_s=0.3).ask(asked())
+
+
+def test_an_answer_may_take_as_long_as_openais_sdk_waits(kind: str) -> None:
+    waits_s = openai.DEFAULT_TIMEOUT.read
+    assert waits_s is not None
+    assert upstreams.load(kind).Options.model_fields["timeout_s"].default >= waits_s
 
 
 async def test_nobody_there(made: Made) -> None:

@@ -90,3 +90,17 @@ async def test_thinking_that_is_dropped_is_not_in_the_draft_that_is_shown(world:
     assert not [data for data in told if "secret" in data]
     events = [json.loads(data) for data in told[:-1]]
     assert "".join(event["align"]["draft"] for event in events if event["choices"] == []) == DRAFT
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Align-Mode": "off"}])
+@pytest.mark.parametrize("says", ["allow_off: true", "allow_off: true, reasoning: drop", "required: [harmlessness]"])
+async def test_what_was_thought_is_left_as_in_an_answer(world: World, says: str, headers: dict[str, str]) -> None:
+    """Nor is it corrected: the corrector does not see it."""
+    thought = f"<think>the air is a secret plan</think>\n{DRAFT}"
+    gw, _, corrector = await world(saying(thought), objectives=OBJECTIVES.replace("allow_off: true", says))
+    headers = {} if "required" in says else headers
+    _, body = await align(gw, headers, draft=thought)
+    assert not [asked for _, asked in corrector.requests if "secret" in asked["prompt"]]
+    _, _, answer = await gw.chat(headers)
+    assert body["text"] == answer["choices"][0]["message"]["content"]
+    assert ("secret" in body["text"]) is (says == "allow_off: true")

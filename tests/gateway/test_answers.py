@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.conftest import OBJECTIVES, Handler, chat_reply, correcting, saying, two_services
-from tests.gateway.conftest import BETTER, DRAFT, World
+from tests.conftest import OBJECTIVES, Handler, chat_chunk, chat_reply, correcting, saying, two_services
+from tests.gateway.conftest import BETTER, DRAFT, World, sending
 
 
 def replying(body: dict[str, Any], **headers: str) -> Handler:
@@ -79,7 +79,7 @@ async def test_what_goes_up_is_what_came(world: World) -> None:
     }  # fmt: skip
     headers = {
         "Authorization": "Bearer none",
-        "OpenAI-Organization": "org",
+        "OpenAI-Beta": "x=1",
         "X-Stainless-Lang": "python",
         "Cookie": "a=b",
     }
@@ -92,7 +92,7 @@ async def test_what_goes_up_is_what_came(world: World) -> None:
     request, sent = policy.requests[0]
     assert sent == {"model": "m", **body}, "without `align`, and with the policy's own name"
     assert request.query_string == "api-version=2"
-    assert request.headers["OpenAI-Organization"] == "org"
+    assert request.headers["OpenAI-Beta"] == "x=1"
     assert request.headers["X-Stainless-Lang"] == "python"
     assert "Authorization" not in request.headers
     assert "Cookie" not in request.headers
@@ -322,6 +322,23 @@ async def test_an_upstream_that_streams_unasked(world: World) -> None:
     assert body["choices"][0]["message"]["content"] == BETTER
     assert body["object"] == "chat.completion"
     assert body["usage"]["total_tokens"] == 12
+
+
+async def test_calls_without_an_index_that_are_streamed_unasked(world: World) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    events = [chat_chunk({"role": "assistant", "tool_calls": [{**call, "index": None}]}), chat_chunk({}, "tool_calls")]
+    gw, _, _ = await world(sending(*events))
+    status, _, body = await gw.chat()
+    assert status == 200
+    assert body["choices"][0]["message"] == {"role": "assistant", "content": None, "tool_calls": [call]}
+
+
+async def test_names_of_any_script_in_headers(world: World) -> None:
+    """They come back as they can be sent."""
+    gw, _, _ = await world(objectives=OBJECTIVES.replace("  humour:", "  友好: Be kind\n  humour:"))
+    _, headers, body = await gw.chat({"X-Align-Objectives": "%E5%8F%8B%E5%A5%BD, humour"})
+    assert body["align"]["objectives"] == ["友好", "humour"]
+    assert headers["X-Align-Objectives"] == "%E5%8F%8B%E5%A5%BD, humour"
 
 
 async def test_a_ten_megabyte_answer_passes(world: World) -> None:

@@ -13,6 +13,7 @@ from gateway.exchange import ThinkingSplit, conversation, split_thinking
 from gateway.streams import Fold, HeldStream, as_chunks
 from tests.conftest import chat_chunk, chat_reply
 from wire.codec import dumps
+from wire.errors import Malformed
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
@@ -48,6 +49,75 @@ def test_an_answer_cut_into_chunks_folds_back(text: str) -> None:
     whole["choices"][0]["message"]["tool_calls"] = [{**CALL}]
     usage = whole.pop("usage")
     assert {**folded(list(as_chunks(whole, include_usage=False))), "usage": usage} == {**whole, "usage": usage}
+
+
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}
+OTHER = {**CALL, "id": "call_2"}
+
+
+def named(arguments: str, **call: Any) -> dict[str, Any]:
+    return {**CALL, **call, "function": {"name": "f", "arguments": arguments}}
+
+
+@pytest.mark.parametrize(
+    ("deltas", "message"),
+    [
+        (
+            [{"content": [{"type": "text", "text": "one "}]}, {"content": [{"type": "text", "text": "two"}]}],
+            {"content": [{"type": "text", "text": "one two"}]},
+        ),
+        (
+            [{"content": ""}, {"content": [THOUGHT]}, {"content": "one "}, {"content": "two"}],
+            {"content": [THOUGHT, {"type": "text", "text": "one two"}]},
+        ),
+        (
+            [{"tool_calls": [{**CALL, "index": None}]}, {"tool_calls": [OTHER]}],
+            {"tool_calls": [CALL, OTHER]},
+        ),
+        (
+            [
+                {"tool_calls": [named('{"a"', index=None)]},
+                {"tool_calls": [{"index": None, "function": {"arguments": ": 1}"}}]},
+                {"tool_calls": None},
+            ],
+            {"tool_calls": [CALL]},
+        ),
+        (
+            [{"tool_calls": [{**OTHER, "index": 10**5}]}, {"tool_calls": [{**CALL, "index": 3}]}],
+            {"tool_calls": [CALL, OTHER]},
+        ),
+        (
+            [{"annotations": [1], "reasoning_details": [{"text": "a"}]}, {"annotations": [2], "reasoning_details": []}],
+            {"annotations": [1, 2], "reasoning_details": [{"text": "a"}]},
+        ),
+    ],
+    ids=["parts", "text after parts", "no index", "null index", "huge index", "lists"],
+)
+def test_a_stream_folds_whatever_its_deltas_are(deltas: list[dict[str, Any]], message: dict[str, Any]) -> None:
+    [choice] = folded([chat_chunk({"role": "assistant"}), *map(chat_chunk, deltas), chat_chunk({}, "stop")])["choices"]
+    assert choice["message"] == {"role": "assistant", "content": None, **message}
+
+
+def test_what_is_said_beside_the_text_folds_too() -> None:
+    """Lists go on, and what is judged in each chunk anew holds as it was judged last."""
+    chunks = [chat_chunk({"content": "one "}), chat_chunk({"content": "two"}), chat_chunk({}, "stop")]
+    for at, chunk in enumerate(chunks[:2]):
+        chunk["choices"][0] |= {
+            "logprobs": {"content": [{"token": at}], "refusal": None},
+            "token_ids": [at],
+            "content_filter_results": {"hate": {"severity": "safe"}},
+        }
+    [choice] = folded(chunks)["choices"]
+    assert choice["logprobs"] == {"content": [{"token": 0}, {"token": 1}], "refusal": None}
+    assert choice["token_ids"] == [0, 1]
+    assert choice["content_filter_results"] == {"hate": {"severity": "safe"}}
+    assert chunks[0]["choices"][0]["logprobs"]["content"] == [{"token": 0}], "what came stays as it came"
+
+
+@pytest.mark.parametrize("calls", [{"0": CALL}, [1], "f"])
+def test_tool_calls_that_are_none_do_not_fold(calls: Any) -> None:
+    with pytest.raises(Malformed):
+        folded([chat_chunk({"tool_calls": calls})])
 
 
 @pytest.mark.parametrize("reasons", [("stop", "stop", "stop"), ("", "", "tool_calls")])
@@ -106,6 +176,29 @@ def test_a_role_comes_first_even_where_the_upstream_has_none() -> None:
     passed = HeldStream().take(chat_chunk({"content": "hi"}))
     assert passed is not None
     assert passed["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+
+
+def test_what_the_first_chunk_alone_has_is_told_once() -> None:
+    """Fields that a client finds in each chunk it finds in each, and others where they stood."""
+    held = HeldStream()
+    chunks = [chat_chunk({"content": word}) | {"provider": "p", "obfuscation": word} for word in ("one ", "two ", "3")]
+    chunks[0] |= {"prompt_token_ids": [1, 2], "nothing": None}
+    first = held.take(chunks[0])
+    assert first is not None
+    assert (first["prompt_token_ids"], first["provider"], first["nothing"]) == ([1, 2], "p", None)
+    assert [held.take(chunk) for chunk in chunks[1:]] == [None, None]
+    said = held.text_chunk(held.choices[0], "corrected")
+    assert said.keys() == {"id", "object", "created", "model", "system_fingerprint", "choices", "provider"}
+
+
+def test_a_delta_that_says_nothing_but_its_text_does_not_pass() -> None:
+    """vLLM and SGLang have every field in every delta."""
+    held = HeldStream()
+    nothing: dict[str, Any] = {"reasoning_content": None, "tool_calls": [], "refusal": ""}
+    assert held.take(chat_chunk({"role": "assistant", "content": "", **nothing})) is not None
+    assert held.take(chat_chunk({"content": "x", **nothing})) is None
+    assert held.take(chat_chunk({"content": None, **nothing, "reasoning_content": " "})) is not None
+    assert held.text_chunk(held.choices[0], "")["choices"][0]["delta"] == {"content": ""}
 
 
 def test_a_stream_that_begins_with_its_end() -> None:
@@ -195,6 +288,9 @@ def test_a_part_is_text_whatever_a_server_calls_it_but_for_what_it_has_thought()
         (dumps({"model": "m"}), "missing_messages"),
         (dumps({"model": "m", "messages": "hi"}), "missing_messages"),
         (dumps({"model": "m", "messages": [], "stream": "yes"}), "invalid_stream"),
+        (dumps({"model": "m", "messages": [], "Model": "n"}), "invalid_request"),
+        (dumps({"model": "m", "messages": [], "meſſageS": []}), "invalid_request"),
+        (dumps({"model": "m", "messages": [], "Modalities": ["audio"]}), "invalid_request"),
     ],
 )
 def test_what_no_upstream_could_understand(raw: bytes, code: str) -> None:

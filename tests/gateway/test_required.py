@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.conftest import OBJECTIVES, Handler, chat_chunk, chat_reply, correcting, saying, streaming
-from tests.gateway.conftest import BETTER, DRAFT, World, improve, replying, sending, soon
+from tests.conftest import OBJECTIVES, Handler, chat_chunk, chat_reply, correcting, saying, streaming, two_services
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, replying, sending, soon
 from wire import sse
 
 REQUIRED = OBJECTIVES.replace("allow_off: true", "required: [harmlessness], structured: pass")
@@ -363,6 +363,37 @@ async def test_a_failed_choice_ends_the_corrections_of_the_others(world: World) 
     status, _, body = await gw.chat(n=2)
     assert (status, body["error"]["code"]) == (502, "corrector_unavailable")
     await soon(lambda: corrector.cancelled == 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("says", "leaves"), [("", False), (", on_failure: original", True)])
+async def test_no_draft_leaves_because_there_was_no_time(
+    service: Start, gateway: Serve, says: str, leaves: bool, stream: bool
+) -> None:
+    """A corrector that has one place, and an answer of many choices: not all can have their turn."""
+    place = asyncio.Lock()
+
+    async def one_at_a_time(request: web.Request, asked: dict[str, Any]) -> web.StreamResponse:
+        async with place:
+            await asyncio.sleep(0.2)
+            return await correcting(improve)(request, asked)
+
+    reply = chat_reply(DRAFT)
+    reply["choices"] = [{**reply["choices"][0], "index": index} for index in range(6)]
+    policies = two_services(await service(replying(reply)), await service(one_at_a_time))
+    objectives = OBJECTIVES.replace("allow_off: true", f"required: [harmlessness]{says}")
+    gw = await gateway(policies.replace("ultrafeedback", "ultrafeedback, timeout_s: 0.7"), objectives)
+    if stream:
+        events = await gw.stream(n=6)
+        assert (events[-1] == "[DONE]") is leaves
+        said = [(choice["index"], choice["delta"].get("content") or "") for event in events if event != "[DONE]"
+                for choice in json.loads(event).get("choices", ())]  # fmt: skip
+        answers = ["".join(text for index, text in said if index == one) for one in range(6)]
+    else:
+        status, _, body = await gw.chat(n=6)
+        assert status == (200 if leaves else 502)
+        answers = [choice["message"]["content"] for choice in body.get("choices", ())]
+    assert (DRAFT in answers) is leaves
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/m", "/v1/models/none", "/nowhere"])

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from gateway.streams import Fold
 from tests.conftest import OBJECTIVES, Gateway, chat_chunk, chat_reply, correcting, saying, streaming, two_services
-from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, soon
+from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, sending, soon
 from wire import sse
 
 KEYED = OBJECTIVES.replace("allow_off: true", "allow_off: true, {}")
@@ -240,6 +240,14 @@ async def test_reasoning_in_a_stream(world: World, reasoning: str, mode: str) ->
     chunks = chunks_of(await gw.stream({"X-Align-Mode": mode}))
     assert any("reasoning_content" in chunk["choices"][0]["delta"] for chunk in chunks) == (reasoning == "pass")
     assert text_of(chunks) == (BETTER if mode == "full" else DRAFT)
+
+
+@pytest.mark.parametrize("end", [chat_chunk({}, "stop"), {"choices": [{"index": 0, "finish_reason": "stop"}]}])
+@pytest.mark.parametrize("mode", ["full", "shadow", "off"])
+async def test_what_only_began_like_thinking_is_said_at_the_end(world: World, mode: str, end: dict[str, Any]) -> None:
+    policy = sending(chat_chunk({"role": "assistant", "content": "<"}), end)
+    gw, _, _ = await world(policy, objectives=KEYED.replace("{}", "reasoning: drop"))
+    assert text_of(chunks_of(await gw.stream({"X-Align-Mode": mode}))) == "<"
 
 
 async def test_logprobs_do_not_tell_of_a_text_that_is_not_sent(world: World) -> None:

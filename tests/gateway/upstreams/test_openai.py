@@ -84,6 +84,28 @@ async def test_what_the_client_sends_goes_on_as_it_came(service: Start, gateway:
     assert request.headers["Host"] == upstream.url.split("/")[2]
 
 
+async def test_who_asks_is_not_told_to_the_upstream(service: Start, gateway: Serve) -> None:
+    """Whose page, organization or session it is: the key is the gateway's, and so is the question."""
+    upstream = await service(saying(DRAFT))
+    gw = await configured(service, gateway, m=f'base_url: "{upstream.url}"')
+    kept_back = (
+        "Origin", "Referer", "Sec-Fetch-Site", "OpenAI-Organization", "OpenAI-Project", "CF-Access-Jwt-Assertion",
+        "CF-Connecting-IP", "X-Auth-Request-Access-Token", "X-Forwarded-Access-Token", "X-Goog-IAP-JWT-Assertion",
+        "X-Amzn-Oidc-Data", "X-MS-Token-AAD-Access-Token", "X-MS-Client-Principal-Name", "Remote-User",
+    )  # fmt: skip
+    passed = {
+        "X-Stainless-Lang": "python",
+        "Idempotency-Key": "stainless-1",
+        "OpenAI-Beta": "x=1",
+        "CF-AIG-Cache-TTL": "60",
+    }
+    status, _, _ = await gw.chat({**dict.fromkeys(kept_back, gw.url), **passed})
+    assert status == 200
+    [(request, _)] = upstream.requests
+    assert not [name for name in kept_back if name in request.headers]
+    assert {name: request.headers.get(name) for name in passed} == passed
+
+
 async def test_several_urls_share_the_work(service: Start, gateway: Serve) -> None:
     one, two = await service(saying(DRAFT)), await service(saying(DRAFT))
     gw = await configured(service, gateway, m=f'base_url: ["{one.url}", "{two.url}"]')
