@@ -5,7 +5,8 @@
 #
 # With files of your own, in a folder that is mounted whole, so that a save by renaming is seen:
 # -v "$PWD/conf:/etc/metaaligner:ro". To keep the audit trail: -v trail:/var/lib/metaaligner; and weights that are stored
-# anew: -v cache:/opt/cache. Stop it with `docker stop --time 75`, as `drain_s` and what comes after it take longer than the 10 s it would have.
+# anew: -v cache:/opt/cache. Stop it with `docker stop --time 75`, as `drain_s` and what comes after it take longer than
+# the 10 s it would have.
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/venv

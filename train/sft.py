@@ -225,7 +225,11 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
         callbacks=[_callback(log, processes, order)],
     )  # fmt: skip
-    trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    ends_it = signal.getsignal(signal.SIGTERM)
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    finally:
+        signal.signal(signal.SIGTERM, ends_it)
     if trainer.state.global_step >= trainer.state.max_steps:
         trainer.save_model(str(folder))
         if processes.is_main_process:
@@ -293,17 +297,13 @@ def _callback(log: Log | None, processes: Any, order: Any) -> Any:
     class Callback(TrainerCallback):  # type: ignore[misc]
         def __init__(self) -> None:
             self._told = False
-            self._before: Any = signal.SIG_DFL
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._before = signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
+            signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_told", True))
 
         def on_epoch_begin(self, args: Any, state: Any, control: Any, train_dataloader: Any = None, **_: Any) -> None:
             steps = -(-len(train_dataloader) // args.gradient_accumulation_steps)
             order.epoch = state.global_step // max(steps, 1)
-
-        def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            signal.signal(signal.SIGTERM, self._before)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if self._stop():

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import signal
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +136,7 @@ def test_rows_that_are_dealt_out_in_another_way_half_way_teach_the_same(
         patched.setattr(sft.Log, "write", _stop_at(2))
         with pytest.raises(KeyboardInterrupt):
             run(small, rows, stopped, settings)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL, "whoever was stopped can be ended as before"
     again = run(small, rows, stopped, replace(settings, batch=2, accumulate=2))
     ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (again, whole))
     assert all(tensor.allclose(theirs[name], atol=1e-5) for name, tensor in ours.items())

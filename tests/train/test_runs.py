@@ -27,7 +27,8 @@ while [ $# -gt 0 ]; do
         *.jsonl) mkdir -p "$(dirname "$2")"; echo '{}' > "$2" ;;
         *)
           mkdir -p "$2/1-better"
-          printf '%s\\n' '# x' '## What was refused' '| x |' '## Corrections' '## What changed, counted' '| x |' \
+          printf '%s\\n' '# x' '## What became of the drafts' '| x |' '## What changed, counted' '| x |' \
+            '## What was refused' '| x |' '## Correction against draft' '| x |' '## Draft against golden' \
             '## Fine' '| fine | x |' > "$2/report.md"
           touch "$2/plot.png" ;;
       esac ;;
@@ -207,7 +208,7 @@ def test_judges_stand_beside_all_that_people_have_said(tmp_path: Path, calls: Ca
     said = calls.of("results.sh", "data", str(tmp_path / "out"), ADAPTER="a.gguf", DOCS=str(tmp_path / "docs"))
     people = [f"data/{name}.jsonl.gz" for name in ("pairs/eval", "judge_eval/hhh_alignment", "judge_eval/llmbar")]
     judged = [call for call in said if " --judge reward " in call]
-    assert len(judged) == 3
+    assert len(judged) == 4
     for call in judged:
         assert all(f" --people {file}" in call for file in people)
     for kind in ("reward", "measure"):

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # What an adapter is worth: damage mended, real answers corrected and judged, ablations. What is there already is kept.
 # Usage: ADAPTER=adapter.gguf train/runs/results.sh DATA OUT     OUT has reward.npz
-# CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set;
-# MEASURED: of its own answers to each data set, for objectives that can be measured. ALONE: objectives that are asked for
-# alone. ASKED cases of each manner, asked for and not. ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is
-# to be said beside their table.
+# CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set under every
+# objective, OTHERS of each under the usual ones alone; MEASURED: of its own answers to each data set, for objectives that
+# can be measured. ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not.
+# ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is to be said beside their table.
 # SOURCES: of pairs/eval, whose queries the embedded policy answers.
 set -euo pipefail
 data=$1 out=$2
@@ -53,6 +53,9 @@ done
 conditions+=(--condition all=harmlessness,helpfulness,readability,length,repetition,specificity,factuality,fairness)
 $metaaligner train evaluate "$out/answers-eval.jsonl" "$data/policy_answers/eval.jsonl.gz" --each "$each" \
   --out "$out/evaluation" "${judges[@]}" "${conditions[@]}"
+others=${OTHERS:-40}
+$metaaligner train evaluate "$data/policy_answers/eval.jsonl.gz" --each "$others" --out "$out/others" "${judges[@]}" \
+  --condition usual=harmlessness,helpfulness
 measured=${MEASURED:-25}
 $metaaligner train evaluate "$out/answers-eval.jsonl" --each "$measured" --out "$out/measured" --adapter "$ADAPTER" \
   --judge measure --condition usual=harmlessness,helpfulness --condition readability=readability \
@@ -79,7 +82,8 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Where a 95% interval would be of values that are all the same, it"
   echo "is \`–\`. Run with \`OWN=$own EACH=$each CASES=$cases"
-  echo "ALONE='${ALONE:-all eight}' MEASURED=$measured ASKED=${ASKED:-6} JUDGED=$judged ABLATION_CASES=$ablated VARIANTS='${VARIANTS:-all}'\`."
+  echo "ALONE='${ALONE:-all eight}' OTHERS=$others MEASURED=$measured ASKED=${ASKED:-6} JUDGED=$judged"
+  echo "ABLATION_CASES=$ablated VARIANTS='${VARIANTS:-all}'\`."
   echo
   echo "## How far the judges are to be trusted"
   echo
@@ -99,6 +103,18 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "trained on, under harmlessness and helpfulness:"
   echo
   sed -n '/^## What was refused/,/^## Corr/p' "$out/requested/report.md" | grep '^|'
+  echo
+  echo "## Answers of stronger models"
+  echo
+  echo "Most of these want no correction: $others answers of each policy and data set, under harmlessness and helpfulness."
+  echo
+  of_the_shipped train/runs/results-others.md
+  echo
+  sed -n '/^## What became/,/^## What changed/p' "$out/others/report.md" | grep '^|'
+  echo
+  echo "Correction against draft:"
+  echo
+  sed -n '/^## Correction against draft/,/^## Draft against/p' "$out/others/report.md" | grep '^|'
   echo
   echo "## Every policy, and each objective alone"
   echo
