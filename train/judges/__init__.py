@@ -196,7 +196,10 @@ class Agreement:
     def __str__(self) -> str:
         told = f"{self.verdict}: {self.right:.2f} ({written(self.interval)}), n = {self.n}"
         told += f" of {self.queries} queries" if self.queries < self.n else ""
-        return told + (f" [{'; '.join(f'{one.source}: {one}' for one in self.sources)}]" if self.sources else "")
+        if not self.sources:
+            return told
+        worst, best = (choose(self.sources, key=lambda one: one.right) for choose in (min, max))
+        return f"{told}, from {worst.right:.2f} ({worst.source}) to {best.right:.2f} ({best.source})"
 
 
 async def agreement(
