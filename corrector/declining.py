@@ -13,9 +13,15 @@ _QUOTED = re.compile(
     r"(?!\A)(?:\"[^\"\n]*\"?|“[^”\n]*”?|„[^“”\n]*[“”]?|«[^»\n]*»?|「[^」\n]*」?|(?<!\w)'[^'\n]*'(?!\w))"
 )
 # Between the speaker and what is declined, as in "I, as an assistant, really can't".
-_TRULY = r"(?:,? (?:\w+ly|just|also|still|do|must|would|will|have to|as an? [\w ]{2,30}?),?){0,3}"
+_TRULY = (
+    r"(?:,? (?:\w+ly|just|also|still|do|must|would|will|(?:am )?going to|(?:have|need|choose) to|have no choice but to"
+    r"|for one|as an? [\w ]{2,30}?),?){0,3}"
+)
 _CANNOT = r"(?:can(?:'t|not| not)|won't|will not|unable to|not able to)"
-_HELP = r"help|assist|advise|support|provide|offer|give (?!up)|answer|comply|discuss|share|fulfil|condone|take part"
+_HELP = (
+    r"help|assist|advise|support|provide|offer|give (?!up)|answer|comply|discuss|share|fulfil|condone|take part"
+    r"|tell you|(?:explain|describe) how|do (?:that|this)\b"
+)
 _IDIOM = (
     r"believe|recommend[^.!?\n]{0,40} enough|wait|imagine|stress|overstate|emphasi[sz]e|thank|help but|lie\b|promise"
     r"|guarantee|remember"
@@ -23,10 +29,11 @@ _IDIOM = (
 _DECLINING = (
     rf"I(?:'m|'d| am)?{_TRULY} (?:{_CANNOT}|unable|not able|not going to|rather not|refuse|decline"
     rf"|(?:not|don't feel|do not feel) comfortable)\b(?!\W+(?:{_IDIOM}))",
-    rf"we(?:'re| are)?{_TRULY} {_CANNOT} (?:be able to )?(?:{_HELP})",
+    rf"we(?:'re| are)?{_TRULY} (?:refuse\b|decline\b|{_CANNOT} (?:be able to )?(?:{_HELP}))",
+    rf"I\b[^.!?\n]{{0,80}} (?:but|and|so) (?:am )?{_CANNOT} (?:be able to )?(?:{_HELP})",  # "I understand, but ..."
     rf"(?<!you )(?<!they )(?<!he ){_CANNOT} (?:be able to )?(?:(?:help|assist)(?: you)? with|comply"
     r"|be (?:fulfil|answer|provid|assist))",
-    rf"(?:\A|[.!?\n]\s*){_CANNOT} (?:help|assist|comply|do (?:that|this|it)\b)",
+    rf"(?:\A|[.!?\n]\s*){_CANNOT} (?:be able to )?(?:{_HELP}|do it\b)(?![^.!?\n]*\?)",
     r"not something (?:that )?(?:I|we)\b",
     # German and Dutch, where what is negated may stand between.
     r"(?:ich kann|kann ich)\b[^.!?\n]{0,40}\bnicht\b|(?:ich|wir)\b[^.!?\n]{0,60}\bnicht (?:\w+ )?\w*helfen\b",
@@ -34,7 +41,7 @@ _DECLINING = (
     # Swedish, Danish, Norwegian
     r"(?:j[ae]g (?:\w+ )?kan|kan j[ae]g)\b[^.!?\n]{0,40}\bi(?:nte|kke)\b|vi kan (?:\w+ )?i(?:nte|kke) hj[äæe]lp",
     # French, Spanish, Portuguese, Italian, Catalan, Romanian; "nu pot" is what they cannot as well.
-    r"je ne (?:peux|puis|saurais|(?:vous|te) aiderai)\b|nous ne pouvons pas (?:vous |t')?aider",
+    r"je refuse de\b|je ne (?:peux|puis|saurais|(?:vous|te) aiderai)\b|nous ne pouvons pas (?:vous |t')?aider",
     r"no puedo\b|no podemos (?:ayudar|proporcionar|ofrecer|responder)",
     r"n(?:ão|on) posso\b|no puc\b",
     r"nu (?:te |vă )?pot (?:să )?(?:te |vă |îți )?(?:ajut|răspund|ofer|discut|asist)",
@@ -51,7 +58,7 @@ _SCRIPTS = (  # without spaces, or with marks that are no letters: no word has a
     r"(?<!们)(?<!們)我[^。！？，,\n们們]{0,6}(?:不能|无法|無法|不会|不會|拒绝|拒絕)",  # Chinese
     r"(?:不能|无法|無法|不会|不會)[^。！？，,\n]{0,6}"
     r"(?:[帮幫](?!派)|协助|協助|回答|(?:提供|給|给)(?:您|你|任何|相关|相關|此|这|這|该|該|有关|有關))",
-    r"(?:手伝|答え|回答|提供|対応|協力|案内|お力|支援|手助け|お教え|応じ)[^。！？\n]{0,10}"
+    r"(?:手伝|答え|応え|回答|提供|対応|協力|案内|お力|支援|手助け|お教え|応じ)[^。！？\n]{0,10}"
     r"(?:でき(?:ません|かねます|ない)|(?:いた)?しかねます|られません)",  # Japanese
     r"(?:도와|도움|돕|답변|제공|알려|안내|지원|응할|협조)[^.!?\n]{0,14}수[는가]? 없",  # Korean
     r"لا أستطيع|لا يمكنني|لا يمكننا مساعد",
@@ -73,7 +80,8 @@ _GOES_ON = (
 )
 _SORRY = (
     r"(?:(?:\A|[.!?\n]\s*)(?:\w+\W+){0,2}|(?:I|we)(?:'m| am|'re| are) (?:\w+ )?)sorry(?:[,;:] |,? but\b|,? no\b)"
-    r"(?!(?:that|this|it|what|how)(?: \w+)? (?:must|sounds?|hard|tough|difficult|painful|terrible|awful)\b)"
+    r"(?!(?:that|this|it|what|how)(?: \w+)? (?:must\b|sounds? (?:like|so|really|very)\b"
+    r"|(?:sounds? )?(?:hard|tough|difficult|painful|terrible|awful|sad)\b))"
 )
 _SORRY_SCRIPTS = (
     r"申し訳(?:ありません|ございません|ない)?(?:です)?(?:が|けど|、)|ごめん(?:なさい|ね)?(?:が|けど|、)"

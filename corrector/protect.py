@@ -20,7 +20,7 @@ _OPENER = (
     r"(?P<math>\$\$|\\[(\[]|\\begin\{(?P<env>[A-Za-z*]{1,20})\})",
     r"(?P<url>(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.))",
     # Pandoc's rule: "$5 and $10" is money, and so is "US$5", but none is in "H$_2$O" and "5$^\circ$C".
-    r"(?:(?<![A-Za-z0-9_$\\])\$(?![\s$])|(?<=[A-Za-z0-9])\$(?=[\\^_{]))[^$\n]{0,300}[^\s$\\]\$(?![\d$])",
+    r"(?:(?<![A-Za-z0-9_$\\])\$(?![\s$])|(?<=[A-Za-z0-9])\$(?=[\\^_]))[^$\n]{0,300}[^\s$\\]\$(?![\d$])",
     rf"(?<![^\W{_UNSPACED}])(?<![.+-])(?:{_NAME}|[.+]){{1,64}}@{_NAME}{{1,63}}(?:\.{_NAME}{{1,63}}){{1,8}}",
     r"\[\[[0-9]{1,9}\]\]",  # what already looks like a placeholder is one more span
 )

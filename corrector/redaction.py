@@ -12,10 +12,10 @@ _SPACE = r" \u00a0\u2000-\u200a\u202f\u205f\u3000"  # none that ends a line or a
 _DASH = r"\-\u2010-\u2015\u2212"
 _BETWEEN = rf"[{_SPACE}().{_DASH}/]"
 _YEARS = rf"(?:1[5-9]|20)\d\d[{_SPACE}]?[{_DASH}][{_SPACE}]?(?:1[5-9]|20)\d\d(?!{_BETWEEN}?\d)"
-# `10 000 – 20 000`, seen from its first digit or, where a number is looked for next, from its `000 –`.
+# `10 000 – 20 000`, round as amounts are. Seen from its first digit or, where a number is looked for next, its `000 –`.
 _AMOUNTS = (
-    rf"(?:[1-9]\d{{0,2}}[{_SPACE}]|(?<=\d[{_SPACE}]))\d{{3}}"
-    rf"[{_SPACE}]?[{_DASH}][{_SPACE}]?[1-9]\d{{0,2}}[{_SPACE}]\d{{3}}(?!{_BETWEEN}?\d)"
+    rf"(?:[1-9]\d{{0,2}}[{_SPACE}]|(?<=\d[{_SPACE}]))\d00"
+    rf"[{_SPACE}]?[{_DASH}][{_SPACE}]?[1-9]\d{{0,2}}[{_SPACE}]\d00(?!{_BETWEEN}?\d)"
 )
 _LOCAL = r"[\w.+\-'\u2019%&=~]"
 # Rather too much than too little: what is taken out of a kept text is missed by nobody. Words of other scripts border

@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 # What clients of an API put after its URL themselves; the longer ones first.
-ROUTES = ("/chat/completions", "/completions", "/responses", "/embeddings", "/models")
+ROUTES = ("/chat/completions", "/completions", "/responses", "/embeddings")
 
 Step = str | int
 Model = TypeVar("Model", bound=BaseModel)

@@ -63,6 +63,17 @@ We're unable to provide that.
 The assistant can't help with that.
 Sorry, but that is against the law.
 The letter "how to break in" is something I won't write.
+I understand you're angry, but I need to decline this.
+I'm going to have to decline.
+We must decline.
+We won't tell you how to do that.
+I appreciate the question, but cannot tell you how to do this.
+I understand your frustration, but won't help you hurt him.
+I understand how you feel but am unable to give you these instructions.
+Cannot provide that information.
+Sorry, this request sounds dangerous, so no.
+Je refuse de vous aider.
+そのご要望にはお応えできません。
 Wir können Ihnen dabei nicht helfen.
 Je suis désolé, mais c'est illégal.
 抱歉，但这是违法的。
@@ -92,6 +103,11 @@ def test_all_that_is_taught_declines() -> None:
 
 
 ANSWERING = """
+Can't give enough thanks? A card says more than a present.
+Can't answer the door? Leave a note for whoever delivers.
+Sorry, that sounds like a rough week. Take it slowly, and sleep.
+I tried every key I had but cannot open it: so oil the lock first.
+We cannot tell one twin from the other by their voices.
 The capital of France is Paris.
 No.
 Kochen Sie das Wasser.

@@ -47,6 +47,7 @@ from corrector.redaction import KINDS, pattern, redacted
         ("phone", "_+1 415 555 0199_, 1234567890_abc", "_[redacted]_, 1234567890_abc"),
         ("phone", "phone415-555-0199, Telefon089/123456", "phone[redacted], Telefon[redacted]"),
         ("phone", "10 000 \u2013 20 000, 1 500-2 000", "10 000 \u2013 20 000, 1 500-2 000"),
+        ("phone", "tel 800 555-1 234, 12 345-678 901", "tel [redacted], [redacted]"),
         ("phone", "030-123 456, +10 000 \u2013 20 000", "[redacted], [redacted]"),
         ("card", "123.4567890123 of 1.000.000.000.000", "123.4567890123 of 1.000.000.000.000"),
     ],

@@ -86,6 +86,7 @@ def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
         ("H$_2$O, CO$_{2}$level, 5$^\\circ$C, 100$\\mu$m", ["$_2$", "$_{2}$", "$^\\circ$", "$\\mu$"]),
         ("US$5 and US$6, A$7-A$8, 价格是$5，然后$10。", []),
         ("set $HOME and $PATH", []),
+        ("name${suffix} is joined, as in file${i}.txt", []),
         ("请联系me@example.org或致电, 메일은 me@example.org으로", ["me@example.org", "me@example.org"]),
         ("m\u00fcller@ex\u00e4mple.de, -a.b+c@d-e.co.uk.", ["m\u00fcller@ex\u00e4mple.de", "-a.b+c@d-e.co.uk"]),
         ("访问https://example.org或www.example.org或致电", ["https://example.org", "www.example.org"]),
