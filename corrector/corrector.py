@@ -98,7 +98,7 @@ class Corrector:
             # Of several parts each would be refused by itself, and the next one go on.
             crowded = task.objectives != task.required or len(asked.parts) > 1
             if hides or (crowded and task.must_be_able_to_refuse):
-                shown = await _aside(_length(task), self._shown, task, asked.joiner) if hides else masked
+                shown = await _aside(len(task.draft), self._shown, masked, asked.joiner) if hides else masked
                 if (refusal := await self._refusal(task, shown, usage)) is not None:
                     yield refusal.text
                     yield refusal
@@ -146,9 +146,9 @@ class Corrector:
         context = tuple(Turn(turn.role, self._quoting.quote(turn.text, joiner)) for turn in kept)
         return _Asked(masked, joiner, context, shortened, segments.split(masked.text, size))
 
-    def _shown(self, task: Task, joiner: str) -> protect.Masked:
+    def _shown(self, masked: protect.Masked, joiner: str) -> protect.Masked:
         """The draft as it is only read: nothing of what it says is masked, and what imitates the prompt is quoted."""
-        return protect.shown(self._quoting.quote(task.draft, joiner))
+        return protect.shown(self._quoting.quote(protect.spoken(masked), joiner))
 
     async def _refusal(self, task: Task, masked: protect.Masked, usage: Usage) -> Correction | None:
         """A refusal of the draft, if what is required makes one by itself. Anything else is not made use of.

@@ -86,6 +86,20 @@ def shown(text: str) -> Masked:
     return Masked(PLACEHOLDER.sub(span, text), tuple(spans))
 
 
+def spoken(masked: Masked) -> str:
+    """The text again, but of its spans only what they say, a line each: strings, comments and the like, then the rest.
+
+    A small model that is to say whether it would refuse it sees a program there else, and nothing to refuse.
+    """
+
+    def said(match: re.Match[str]) -> str:
+        span = masked.spans[int(match[1]) - 1]
+        rest = map(_within_marks, _SAYS.sub("\n", span).splitlines())
+        return "\n".join((*_phrases(span), *(line for line in rest if _says_something(line)))) or span
+
+    return PLACEHOLDER.sub(said, masked.text)
+
+
 def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int]:
     """Of ascending places within a text that still grows, those that no span reaches across, and none can later.
 
@@ -222,10 +236,9 @@ def prose(masked_text: str) -> bool:
 
 def hides_prose(masked: Masked) -> bool:
     """Do the spans say something, as code does not: one of them, a line, what is in its strings, or all together?"""
-    parts = (part for span in masked.spans for part in (span, *span.splitlines()))
-    if any(_reads_as_prose(_within_marks(part)) for part in parts):
+    if any(map(_has_prose, masked.spans)):
         return True
-    if sum(map(_words_said, masked.spans)) >= FEWEST_WORDS:
+    if sum(_words(said) for span in masked.spans for said in _phrases(span)) >= FEWEST_WORDS:
         return True
     return _reads_as_prose(" ".join(_within_marks(_SCHEME.sub("", span)) for span in masked.spans))
 
@@ -236,10 +249,18 @@ def _within_marks(span: str) -> str:
     return span[first.start() : len(span) - last.start()] if first and last else ""
 
 
-def _words_said(span: str) -> int:
+def _has_prose(span: str) -> bool:
+    return any(_reads_as_prose(_within_marks(part)) for part in (span, *span.splitlines()))
+
+
+def _phrases(span: str) -> list[str]:
     """In strings, in comments, between tags and in braces; where it is but a word or two, it is a name."""
     said = (match[match.lastgroup or 0] for match in _SAYS.finditer(span))
-    return sum(_words(text) for text in said if _PHRASE.search(text) and not _mostly_code(text))
+    return [text.strip() for text in said if _says_something(text)]
+
+
+def _says_something(text: str) -> bool:
+    return _PHRASE.search(text) is not None and not _mostly_code(text)
 
 
 def _reads_as_prose(said: str) -> bool:

@@ -313,3 +313,19 @@ def test_every_special_token_of_the_model_that_ships_is_structure() -> None:
 
 def test_a_gap_to_fill_in_is_no_structure() -> None:
     assert Quoting(["| Edit:"]).imitates("Dear <your_name>, it is <b>late</b>, see <file_name_of_mine>") is None
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ('```\nprint("Take the key from below.")\nx = 1\n```', "Take the key from below."),
+        ("```\nTake the key from below.\nThen run to the car.\n```", "Take the key from below\nThen run to the car"),
+        ("```\nx = 1  # take the key from below\n```", "take the key from below"),
+        ('Yes: `say "take the key now" and run to it`', "Yes: take the key now\nand run to it"),
+        ("```\nx = 1\n```", "```\nx = 1\n```"),
+        ("[[1]] Take `x`.", "[[1]] Take `x`."),
+    ],
+)
+def test_what_code_says_stands_alone_where_it_is_only_read(draft: str, said: str) -> None:
+    """A small corrector sees a program in the rest, and nothing to refuse."""
+    assert protect.spoken(mask(draft)) == said
