@@ -9,9 +9,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from corrector.words import UNSPACED
+
 _CONTAINER = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])))*[ \t]*"  # of list items and block quotes
-# Letters of scripts without spaces, and Hangul, whose particles follow a word at once: Thai to Khmer, kana, Han.
-_UNSPACED = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff"
+# Letters that may stand beside an address at once: those without spaces, and Hangul, whose particles follow a word.
+_UNSPACED = rf"{UNSPACED}\uac00-\ud7af"
 _NAME = rf"(?:[^\W{_UNSPACED}]|-)"  # a character of a name in an address
 # Where a span may begin. The named ones end where their closing mark stands; the rest are whole.
 _OPENER = (

@@ -11,14 +11,14 @@ from itertools import pairwise
 A_FEW = 3.0  # words that say something of their own; eight characters of what has no spaces
 _PART_OF_A_WORD = 3 / 8  # what such a character is taken for: a Chinese word has two, a Thai one four or five
 # Thai, Lao, Burmese and Khmer without their figures; kana without the mark that parts words; Chinese characters.
-_UNSPACED = (
+UNSPACED = (
     r"\u0e01-\u0e3a\u0e40-\u0e4e\u0e80-\u0ece\u1000-\u103f\u1780-\u17d3"
     r"\u3005-\u3007\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\uff66-\uff9f\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     r"\U00020000-\U0003ffff"
 )
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
-_CHARACTER = re.compile(rf"[{_UNSPACED}]")
-_SPACED = rf"[^\W{_UNSPACED}]"
+_WORD = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
+_CHARACTER = re.compile(rf"[{UNSPACED}]")
+_SPACED = rf"[^\W{UNSPACED}]"
 
 
 def split(text: str) -> list[str]:

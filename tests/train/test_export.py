@@ -1,14 +1,25 @@
-"""What may be made of an adapter, and beside which base. That engines load it, test_sft.py asks."""
+"""What may be made of an adapter, beside which base, and that engines say the same of it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+from corrector.engines.llamacpp import model_path
+from corrector.objectives import Objective
+from corrector.templates import Turn
+from tests.train.conftest import ask, served
 from train import export
 from train.cli import train
+from train.encode import prompt_ids
+
+pytest.importorskip("torch", reason="the extra `train` is not installed")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, transformers and peft
+
+AIM = Objective(key="length", name="Length", description="The response should be concise")
 
 
 @pytest.fixture
@@ -55,3 +66,79 @@ def test_an_adapter_is_exported_beside_the_base_that_it_was_trained_on_only(
 )
 def test_a_base_is_known_wherever_it_lies(trained_on: str, base: str, same: bool) -> None:
     assert export.same_base(trained_on, Path(base)) == same
+
+
+async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:
+    """With an adapter that changes much, so that a tensor in the wrong place would show."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+
+    from train.export import gguf_lora, merged
+    from train.model import load
+
+    torch.manual_seed(1)
+    model, tokenizer = load(unpacked)
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "adapter.gguf")
+    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
+    whole, _ = load(tmp_path / "merged")
+    plain, _ = load(unpacked)
+    texts = ["The capital of France is", "To make tea, first", "def add(a, b):", "Once upon a time", "1, 2, 3, 4,"]
+    apart, moved = [], []
+    async with served(tmp_path / "adapter.gguf") as endpoint:
+        for text in texts:
+            body = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5}
+            told = await ask(endpoint, "/completions", body)
+            tops = told["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
+            ids = torch.tensor([prompt_ids(tokenizer, text)])
+            with torch.no_grad():
+                ours = whole(ids).logits[0, -1].log_softmax(-1)
+                before = plain(ids).logits[0, -1].log_softmax(-1)
+            for top in tops:
+                apart.append(abs(top["logprob"] - float(ours[top["id"]])))
+                moved.append(abs(top["logprob"] - float(before[top["id"]])))
+    assert math.fsum(apart) / len(apart) < 0.15, "but for the rounding of llama.cpp's 8-bit activations, the same"
+    assert math.fsum(moved) / len(moved) > 3 * math.fsum(apart) / len(apart), "and not because nothing changed"
+
+
+async def test_greedy_tokens_are_the_same_on_twenty_prompts(unpacked: Path, tmp_path: Path) -> None:
+    """The shipped adapter in llama.cpp, and merged in transformers. Where they part, it was all but a tie: llama.cpp
+    rounds activations to 8 bits, and the base's weights are in 4."""
+    import torch
+
+    from corrector.templates import load as template
+    from train.export import from_gguf, merged
+    from train.model import load
+
+    shipped = model_path("smollm2-135m-editor")
+    from_gguf(unpacked, shipped, tmp_path / "adapter")
+    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
+    model, tokenizer = load(tmp_path / "merged")
+    drafts = [f"There is {n} of them, there is {n} of them, and that is a lot of thing." for n in range(2, 22)]
+    gaps: list[float] = []
+    async with served(shipped) as endpoint:
+        for number, draft in enumerate(drafts):
+            prompt = template("ultrafeedback").render((Turn("user", f"How many are {number}?"),), draft, (AIM,))
+            body = {"prompt": prompt, "max_tokens": 16, "temperature": 0, "logprobs": 1}
+            told = await ask(endpoint, "/completions", body)
+            tokens = [token["id"] for token in told["choices"][0]["logprobs"]["content"]]
+            ids = prompt_ids(tokenizer, prompt)
+            with torch.no_grad():
+                logits = model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1]
+            gaps += (logits.max(-1).values - logits[range(len(tokens)), tokens]).tolist()
+    assert len(gaps) > 100
+    assert sum(gap == 0 for gap in gaps) / len(gaps) > 0.95
+    assert max(gaps) < 0.7
+
+
+def test_an_adapter_comes_back_from_gguf_as_it_was(unpacked: Path, tmp_path: Path) -> None:
+    from train.export import from_gguf, gguf_lora
+
+    shipped = model_path("smollm2-135m-editor")
+    from_gguf(unpacked, shipped, tmp_path / "adapter")
+    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "again.gguf")
+    assert (tmp_path / "again.gguf").read_bytes() == shipped.read_bytes()

@@ -1,14 +1,11 @@
 """The embedded model trained for a few steps, stopped and gone on with, exported and served: all of it for real."""
 
 import json
-import math
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,21 +14,16 @@ import pytest
 from click.testing import CliRunner
 
 from bench.processes import free_port
-from corrector.engines import socket_path
-from corrector.engines.llamacpp import Options, base_urls, model_path
 from corrector.objectives import Objective
-from corrector.running import run_dir
-from corrector.supervisor import Supervisor
 from corrector.templates import Turn
 from tests.gateway.test_cli import METAALIGNER
+from tests.train.conftest import ask, served
 from train import estimate
 from train.cli import train
 from train.encode import encode, encoded, prompt_ids
-from train.model import base, load
+from train.model import load
 from train.rows import DataError, Row, write
 from train.sft import Settings, _last_checkpoint, run
-from wire.codec import dumps, loads
-from wire.endpoint import Endpoint
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of torch, transformers and trl
@@ -52,11 +44,6 @@ ROWS = [
 FEW: dict[str, Any] = {"batch": 2, "max_steps": 4, "save_every": 50, "rank": 4, "bf16": False, "learning_rate": 1e-3}
 
 
-@pytest.fixture(scope="module")
-def unpacked(work: Path) -> Path:
-    return base("smollm2-135m-instruct", work)
-
-
 def test_a_base_ends_as_its_file_says(unpacked: Path) -> None:
     """One that learns another end never stops when it is served."""
     _, tokenizer = load(unpacked)
@@ -74,28 +61,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(unpacked: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run(unpacked, rows, tmp_path_factory.mktemp("run"), Settings(**FEW))
-
-
-@asynccontextmanager
-async def served(adapter: Path | None) -> AsyncIterator[Endpoint]:
-    options = Options(kind="llamacpp", model="smollm2-135m-instruct", adapter=str(adapter) if adapter else None)
-    with run_dir() as directory:
-        supervisor = Supervisor(directory, lambda event, **told: None)
-        endpoint = Endpoint("engine", base_urls(options, socket_path(directory, options)))
-        try:
-            assert await supervisor.ensure([options])
-            yield endpoint
-        finally:
-            await endpoint.aclose()
-            await supervisor.aclose()
-
-
-async def ask(endpoint: Endpoint, path: str, body: dict[str, Any]) -> Any:
-    opened = await endpoint.post(path, dumps(body))
-    try:
-        return loads(await opened.read())
-    finally:
-        opened.close()
 
 
 def log(folder: Path) -> list[dict[str, Any]]:
@@ -227,82 +192,6 @@ def test_a_run_of_every_weight_is_exported_whole(unpacked: Path, rows: Path, tmp
     assert "is a whole model, and no adapter" in ran.output
     ran = CliRunner().invoke(train, ["export", str(tmp_path), *command[2:], "--merged", str(tmp_path / "no")])
     assert "holds neither an adapter nor a model" in ran.output
-
-
-async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:
-    """With an adapter that changes much, so that a tensor in the wrong place would show."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-
-    from train.export import gguf_lora, merged
-    from train.model import load
-
-    torch.manual_seed(1)
-    model, tokenizer = load(unpacked)
-    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear", task_type="CAUSAL_LM"))
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(weight, std=0.1)
-    model.save_pretrained(tmp_path / "adapter")
-    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "adapter.gguf")
-    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
-    whole, _ = load(tmp_path / "merged")
-    plain, _ = load(unpacked)
-    texts = ["The capital of France is", "To make tea, first", "def add(a, b):", "Once upon a time", "1, 2, 3, 4,"]
-    apart, moved = [], []
-    async with served(tmp_path / "adapter.gguf") as endpoint:
-        for text in texts:
-            body = {"prompt": text, "max_tokens": 1, "temperature": 0, "logprobs": 5}
-            told = await ask(endpoint, "/completions", body)
-            tops = told["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-            ids = torch.tensor([prompt_ids(tokenizer, text)])
-            with torch.no_grad():
-                ours = whole(ids).logits[0, -1].log_softmax(-1)
-                before = plain(ids).logits[0, -1].log_softmax(-1)
-            for top in tops:
-                apart.append(abs(top["logprob"] - float(ours[top["id"]])))
-                moved.append(abs(top["logprob"] - float(before[top["id"]])))
-    assert math.fsum(apart) / len(apart) < 0.15, "but for the rounding of llama.cpp's 8-bit activations, the same"
-    assert math.fsum(moved) / len(moved) > 3 * math.fsum(apart) / len(apart), "and not because nothing changed"
-
-
-async def test_greedy_tokens_are_the_same_on_twenty_prompts(unpacked: Path, tmp_path: Path) -> None:
-    """The shipped adapter in llama.cpp, and merged in transformers. Where they part, it was all but a tie: llama.cpp
-    rounds activations to 8 bits, and the base's weights are in 4."""
-    import torch
-
-    from corrector.templates import load as template
-    from train.export import from_gguf, merged
-    from train.model import load
-
-    shipped = model_path("smollm2-135m-editor")
-    from_gguf(unpacked, shipped, tmp_path / "adapter")
-    merged(unpacked, tmp_path / "adapter", tmp_path / "merged")
-    model, tokenizer = load(tmp_path / "merged")
-    drafts = [f"There is {n} of them, there is {n} of them, and that is a lot of thing." for n in range(2, 22)]
-    gaps: list[float] = []
-    async with served(shipped) as endpoint:
-        for number, draft in enumerate(drafts):
-            prompt = template("ultrafeedback").render((Turn("user", f"How many are {number}?"),), draft, (AIM,))
-            body = {"prompt": prompt, "max_tokens": 16, "temperature": 0, "logprobs": 1}
-            told = await ask(endpoint, "/completions", body)
-            tokens = [token["id"] for token in told["choices"][0]["logprobs"]["content"]]
-            ids = prompt_ids(tokenizer, prompt)
-            with torch.no_grad():
-                logits = model(torch.tensor([ids + tokens])).logits[0, len(ids) - 1 : -1]
-            gaps += (logits.max(-1).values - logits[range(len(tokens)), tokens]).tolist()
-    assert len(gaps) > 100
-    assert sum(gap == 0 for gap in gaps) / len(gaps) > 0.95
-    assert max(gaps) < 0.7
-
-
-def test_an_adapter_comes_back_from_gguf_as_it_was(unpacked: Path, tmp_path: Path) -> None:
-    from train.export import from_gguf, gguf_lora
-
-    shipped = model_path("smollm2-135m-editor")
-    from_gguf(unpacked, shipped, tmp_path / "adapter")
-    gguf_lora(unpacked, tmp_path / "adapter", tmp_path / "again.gguf")
-    assert (tmp_path / "again.gguf").read_bytes() == shipped.read_bytes()
 
 
 def test_whoever_has_trained_can_be_ended_as_before(trained: Path) -> None:
