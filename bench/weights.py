@@ -12,6 +12,13 @@ MODEL, ADAPTER = "smollm2-135m-instruct", "smollm2-135m-editor"
 CACHE = Path("build/engines")
 
 
+def base_folder() -> Path:
+    """Where the model is unpacked, or will be."""
+    from train.model import folder_of
+
+    return folder_of(model_path(MODEL), CACHE)
+
+
 def adapter_folder() -> Path:
     """Where the adapter is, or will be: another one has another place."""
     return CACHE / f"{ADAPTER}-{hashlib.sha256(model_path(ADAPTER).read_bytes()).hexdigest()[:8]}"

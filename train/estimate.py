@@ -86,6 +86,17 @@ def memory_gb(size: Size, *, full: bool, batch: int, longest: int, devices: int,
     return (weights + activations + head) / 1e9
 
 
+def disk_gb(size: Size, *, stages: int, rank: int, checkpoints: int) -> float:
+    """At most, of a run's folder: what each stage has trained, in fp32, and of the one that is at work its checkpoints,
+    one more than are kept, with Adam's two moments beside each weight. `rank` 0: every weight.
+
+    A LoRA has so many vectors of each of a layer's seven matrices, as long as its two sides together; Llama's inner
+    layer is 2.7 times as wide as the hidden one.
+    """
+    trained = rank * size.layers * size.hidden * (4 * 2 + 3 * 3.7) if rank else size.parameters
+    return trained * (4 * stages + 12 * (checkpoints + 1)) / 1e9
+
+
 def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float, checkpointing: bool = True) -> float:
     """Wall-clock. A token costs 2 operations a parameter forward, twice that backward (Kaplan et al. 2020; with LoRA
     once), and once more forward where there are checkpoints."""
@@ -94,22 +105,24 @@ def hours(size: Size, tokens: float, *, full: bool, devices: int, tflops: float,
 
 
 def markdown(
-    done: Work, *, full: bool, epochs: float, batch: int, longest: int, devices: int, tflops: float,
-    checkpointing: bool = True,
+    done: Work, *, rank: int, epochs: float, batch: int, longest: int, devices: int, tflops: float, stages: int,
+    checkpoints: int, checkpointing: bool = True,
 ) -> str:  # fmt: skip
-    """`batch` is that of one device and one pass."""
+    """`batch` is that of one device and one pass; `rank` 0: every weight; `checkpoints`: so many are kept."""
+    full = rank == 0
     lines = [
         f"{done.rows} rows, and {done.left_out} left out as longer than {longest} tokens, "
         f"about {done.tokens:,} tokens an epoch, {epochs:g} epochs, {done.steps} steps, "
         f"{'every weight' if full else 'LoRA'}, on {devices} devices of {tflops:g} TFLOPS",
         "",
-        "| model | GB a device | hours | device hours |",
-        "| --- | --- | --- | --- |",
+        "| model | GB a device | GB on disk | hours | device hours |",
+        "| --- | --- | --- | --- | --- |",
     ]
     for size in SIZES:
         wall = hours(size, done.trained, full=full, devices=devices, tflops=tflops, checkpointing=checkpointing)
         gb = memory_gb(size, full=full, batch=batch, longest=longest, devices=devices, checkpointing=checkpointing)
-        lines.append(f"| {size.name} | {gb:.1f} | {wall:.2f} | {wall * devices:.1f} |")
+        disk = disk_gb(size, stages=stages, rank=rank, checkpoints=checkpoints)
+        lines.append(f"| {size.name} | {gb:.1f} | {disk:.1f} | {wall:.2f} | {wall * devices:.1f} |")
     return "\n".join(lines) + "\n"
 
 

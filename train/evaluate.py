@@ -14,7 +14,8 @@ from corrector import protect
 from corrector.correction import Task
 from corrector.corrector import Corrector
 from corrector.objectives import Objective
-from train.judges import Agreement, Judge, Labelled, Question, agreed
+from train.agreement import Agreement, Labelled, agreed
+from train.judges import Judge, Question
 from train.mending import attempted, copied
 from train.progress import in_order
 from train.readers import Skipped, conversation
@@ -57,14 +58,17 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """`said`: 1, the better answer is `first`; -1, it is `second`; 0, a tie. `longer`: by so many words is `first`."""
+    """`said`: 1, the better answer is `first`; -1, it is `second`; 0, a tie; None, the judge could not say: a tie too.
+
+    `longer`: by so many words is `first`.
+    """
 
     number: int  # of the outcome
     judge: str
     objective: str
     first: str
     second: str
-    said: int
+    said: int | None
     longer: int
 
 
@@ -168,7 +172,7 @@ async def judge(
         ours, theirs = texts[first], texts[second]
         # Judges say 1 where the second answer is the better one.
         question = Question(conversation(outcomes[number].query), theirs, ours, aim)
-        said = 0 if ours == theirs else await who.compare(question) or 0
+        said = 0 if ours == theirs else await who.compare(question)
         longer = len(ours.split()) - len(theirs.split())
         return asdict(Judged(number, who.name, aim.key, first, second, said, longer))
 

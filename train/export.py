@@ -5,12 +5,22 @@ And back from GGUF, so that an adapter that is served can be trained further.
 
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from train.model import undigested
+
+_TEMPLATES = "metaaligner.templates"  # in a GGUF adapter; llama.cpp passes over what it does not know
+
 
 def merged(base: Path, adapter: Path, out: Path) -> None:
-    """Base and adapter as one model, in safetensors. What is no adapter has all of a model's weights already."""
+    """Base and adapter as one model, in safetensors, in the base's own precision.
+
+    What is no adapter has all of a model's weights already, in fp32, as they were trained: they are served in bf16, in
+    half the room.
+    """
+    import torch
     from peft import PeftModel
 
     from train.model import load
@@ -20,7 +30,7 @@ def merged(base: Path, adapter: Path, out: Path) -> None:
         model, tokenizer = load(base)
         whole = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     else:
-        whole, tokenizer = load(adapter)
+        whole, tokenizer = load(adapter, dtype=torch.bfloat16)
     whole.save_pretrained(out)
     tokenizer.save_pretrained(out)
 
@@ -32,10 +42,11 @@ def is_adapter(folder: Path) -> bool:
 def same_base(trained_on: str, base: Path) -> bool:
     """Is it the one that a run has on record, wherever it lies, and whoever's folder it is in?
 
-    In Hugging Face's cache the folder's name is a commit's: `models--ORGANISATION--NAME/snapshots/COMMIT`.
+    In Hugging Face's cache the folder's name is a commit's: `models--ORGANISATION--NAME/snapshots/COMMIT`. Records that
+    were written before an unpacked GGUF's folder had a digest do not have it either.
     """
     cached = base.parent.parent.name.rpartition("--")[2] if base.parent.name == "snapshots" else base.name
-    return Path(trained_on).name in (base.name, cached)
+    return Path(trained_on).name in (base.name, cached, undigested(base.name))
 
 
 def blended(before: Path, after: Path, share: float, out: Path) -> None:
@@ -57,7 +68,10 @@ def blended(before: Path, after: Path, share: float, out: Path) -> None:
 
 
 def gguf_lora(base: Path, adapter: Path, out: Path) -> None:
-    """The adapter as f16 GGUF, for a base of the Llama family. Raises `ValueError` for any other."""
+    """The adapter as f16 GGUF, with the prompts it was trained with where they are on record.
+
+    For a base of the Llama family. Raises `ValueError` for any other.
+    """
     import gguf
     import numpy
     from safetensors.numpy import load_file
@@ -69,6 +83,8 @@ def gguf_lora(base: Path, adapter: Path, out: Path) -> None:
     writer.add_type("adapter")
     writer.add_string("adapter.type", "lora")
     writer.add_float32("adapter.lora.alpha", float(settings["lora_alpha"]))
+    if templates := _trained_with(adapter):
+        writer.add_string(_TEMPLATES, ",".join(templates))
     for name, tensor in sorted(load_file(adapter / "adapter_model.safetensors").items()):
         module, _, which = name.removeprefix("base_model.model.").removesuffix(".weight").rpartition(".lora_")
         target = names.get_name(module)
@@ -81,6 +97,23 @@ def gguf_lora(base: Path, adapter: Path, out: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _trained_with(adapter: Path) -> list[str]:
+    """The prompts of the run in whose folder it is, the one that most rows had first; none if there is no record."""
+    record = adapter.parent / "run.json"
+    if not record.is_file():
+        return []
+    settings = json.loads(record.read_text(encoding="utf-8")).get("settings", {})
+    return [name for name, _ in Counter(settings.get("templates", ())).most_common()]
+
+
+def templates_of(adapter: Path) -> tuple[str, ...]:
+    """The prompts that a GGUF adapter was trained with; none where it does not say so. Raises `ValueError`."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(adapter).fields.get(_TEMPLATES)
+    return tuple(bytes(field.parts[field.data[0]]).decode().split(",")) if field else ()
 
 
 def from_gguf(base: Path, adapter: Path, out: Path) -> None:
@@ -127,8 +160,11 @@ def _llama(base: Path) -> dict[str, Any]:
     from transformers import AutoConfig
 
     config: dict[str, Any] = AutoConfig.from_pretrained(base).to_dict()  # also of a name that is no folder
-    if config["model_type"] != "llama":
-        raise ValueError(f"{base} is a {config['model_type']} model; only Llama's tensors are named here")
+    if config["model_type"] not in ("llama", "mistral"):  # one and the same to llama.cpp's converter, order of rows too
+        raise ValueError(
+            f"{base} is a {config['model_type']} model, and only adapters of Llama's and Mistral's are written: serve "
+            "the adapter's folder, or --merged, with vllm or transformers"
+        )
     return config
 
 

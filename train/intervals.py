@@ -4,10 +4,10 @@ import random
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
+ROUNDS = 1000
 
-def bootstrap(
-    values: Sequence[float], seed: int, rounds: int = 1000, groups: Sequence[Hashable] | None = None
-) -> tuple[float, float]:
+
+def bootstrap(values: Sequence[float], seed: int, groups: Sequence[Hashable] | None = None) -> tuple[float, float]:
     """The 95% interval of the mean, by resampling (Efron, 1979).
 
     `groups`: of each value, what it comes from. Values of one group are drawn together, for they are no more sure than
@@ -19,11 +19,11 @@ def bootstrap(
     clusters = [(sum(some), len(some)) for some in drawn_together.values()]
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
     means = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         sums, counts = zip(*rng.choices(clusters, k=len(clusters)), strict=True)
         means.append(sum(sums) / sum(counts))
     means.sort()
-    return means[int(rounds * 0.025)], means[int(rounds * 0.975)]
+    return means[int(ROUNDS * 0.025)], means[int(ROUNDS * 0.975)]
 
 
 def written(interval: tuple[float, float], form: str = ".2f") -> str:

@@ -2,7 +2,8 @@
 
 Held-out good answers, each fine or damaged along one objective by rule, go through the corrector as
 the gateway runs it, template, gate and all. A case is measured against the good answer that it was
-made from; kinds of damage that no training row had are the unseen objectives.
+made from; kinds of damage that no training row had are the unseen objectives. All other damage is done by the rules
+that made the training rows, in the same words: only the answers are held out.
 """
 
 import difflib
@@ -22,13 +23,17 @@ from corrector.segmented import in_segments
 from corrector.templates import Turn
 from train import damage, manner, terms
 from train.intervals import bootstrap, mean, written
-from train.judges import of_one
 from train.prepare import USUAL
 from train.progress import in_order
 from train.rows import Pair
 from train.wordings import Wordings
-from wire.errors import Malformed, Rejected
+from wire.errors import WireError, of_one_request
 
+NOTE = (
+    "But for what is marked unseen, the damage is done by the same rules, and in the same words, as in training rows "
+    "that `train prepare` makes: the answers are held out, and not the faults."
+)
+SHORTEST, LONGEST = 120, 800  # characters
 FINE, BROKEN_OFF, ALL, UNASKED = "fine", "broken_off", "all damage", ", not asked"
 
 
@@ -64,15 +69,13 @@ class Outcome:
     seconds: float
 
 
-def cases(
-    pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
-) -> list[Case]:
+def cases(pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int) -> list[Case]:
     """`a_kind` cases of every kind of damage, and as many fine ones, from the pairs' better answers.
 
     Every kind toward its own objective, but what breaks off: that is to be ended under the usual ones.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    good = _shuffled(pairs, longest, rng)
+    good = _shuffled(pairs, rng)
     kinds = {**damage.KINDS, **damage.HELD_OUT}
     made: list[Case] = []
     for kind, (change, harmed) in kinds.items():
@@ -96,15 +99,13 @@ def cases(
     return made
 
 
-def asked(
-    pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int, longest: int = 800
-) -> list[Case]:
+def asked(pairs: Iterable[Pair], known: Mapping[str, Objective], a_kind: int, seed: int) -> list[Case]:
     """Does the corrector read what it is asked? Answers in another manner, each toward the objective that asks for
     theirs, and once more under the usual ones, which do not; and answers of which something is asked that no row of any
     training asks for (`terms.HELD_OUT`), and once more under the usual ones, when they are fine as they are.
     """
     rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    good = _shuffled(pairs, longest, rng)
+    good = _shuffled(pairs, rng)
     wordings = Wordings()
     kinds = {kind: (change, wordings.first(harmed[0])) for kind, (change, harmed) in manner.KINDS.items()}
     usual = tuple(known[key] for key in USUAL if key in known)
@@ -127,9 +128,9 @@ def _origin(pair: Pair) -> Hashable:
     return pair.context or pair.second
 
 
-def _shuffled(pairs: Iterable[Pair], longest: int, rng: random.Random) -> list[Pair]:
-    """Those whose better answer is long enough to be damaged, and no longer than that."""
-    good = [pair for pair in pairs if 120 <= len(pair.second) <= longest]
+def _shuffled(pairs: Iterable[Pair], rng: random.Random) -> list[Pair]:
+    """Those whose better answer is long enough to be damaged, and not too long to be made anew in a few seconds."""
+    good = [pair for pair in pairs if SHORTEST <= len(pair.second) <= LONGEST]
     rng.shuffle(good)
     return good
 
@@ -164,14 +165,14 @@ def _worked_on(case: Case) -> dict[str, Any]:
 
 
 async def attempted(corrector: Corrector, task: Task, *, segmented: bool = False) -> Correction:
-    """What becomes of it. What the engine will not take leaves its draft as it is, `failed`, and the run goes on.
+    """What becomes of it. What the engine cannot do leaves its draft as it is, `failed`, and the run goes on.
 
-    `segmented`: as mode `segment` would correct it. Raises `WireError` where the engine takes nothing.
+    `segmented`: as mode `segment` would correct it. Raises `WireError` where the engine does nothing for anybody.
     """
     try:
         return await (in_segments(corrector, task) if segmented else whole(corrector, task, tries=3))
-    except (Rejected, Malformed) as error:
-        if not of_one(error):
+    except WireError as error:
+        if not of_one_request(error):
             raise
         return Correction(task.draft, "failed", str(error))
 
@@ -269,4 +270,4 @@ def markdown(told: Sequence[Line]) -> str:
             f"| {kind} | {line.cases} | {line.nearer} | {line.farther} | {written(line.interval, '+.2f')} "
             f"| {line.likeness_before:.3f} | {line.likeness_after:.3f} | {line.copied:.2f} | {verdicts} |"
         )
-    return "\n".join(rows) + "\n"
+    return "\n".join([*rows, "", NOTE]) + "\n"

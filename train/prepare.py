@@ -21,6 +21,7 @@ from itertools import cycle, islice
 
 from corrector.objectives import Objective
 from train import damage, manner, simpler, terms
+from train.composition import Report
 from train.harm import Refusals, answers_well, goes_along, read_as, refuses
 from train.readers import Skipped
 from train.rows import Pair, Row
@@ -41,33 +42,6 @@ NEVER_MET = ("overall", "clarity", "helpfulness", "length", "plain_words", "plai
 USUAL = ("harmlessness", "helpfulness")  # what a gateway asks for if nobody says otherwise
 DROPPED = 0.3  # of rows with several objectives: how many lose one
 TIE = 1e-9
-
-
-@dataclass
-class Report:
-    """What came of the data: rows by kind and source, objectives, characters, and what could not be used."""
-
-    rows: Counter[str] = field(default_factory=Counter)
-    objectives: Counter[str] = field(default_factory=Counter)
-    characters: Counter[str] = field(default_factory=Counter)
-    skipped: Skipped = field(default_factory=Skipped)
-    short: list[str] = field(default_factory=list)  # of what was asked for, what there is too little of
-
-    def add(self, row: Row) -> None:
-        name = f"{row.kind} {row.source}"
-        self.rows[name] += 1
-        self.characters[name] += len(row.draft) + len(row.target)
-        self.objectives.update(aim.key for aim in row.objectives)
-
-    def markdown(self) -> str:
-        lines = ["| rows | kind and source | characters a row |", "| --- | --- | --- |"]
-        lines += [f"| {count} | {name} | {self.characters[name] // count} |" for name, count in self.rows.most_common()]
-        lines += ["", "| rows | objective |", "| --- | --- |"]
-        lines += [f"| {count} | {name} |" for name, count in self.objectives.most_common()]
-        lines += ["", "| not used | why | the first of them |", "| --- | --- | --- |"]
-        for reason, count in self.skipped.most_common():
-            lines.append(f"| {count} | {reason} | {', '.join(self.skipped.where.get(reason, []))} |")
-        return "\n".join(lines) + "\n"
 
 
 def reformulated(pair: Pair, wordings: Wordings, rng: random.Random, skipped: Skipped) -> Iterator[Row]:
@@ -99,6 +73,10 @@ def identical(pair: Pair, wordings: Wordings, rng: random.Random, among: Sequenc
     return Row("identical", pair.part, pair.licence, pair.context, pair.second, pair.second, aims)
 
 
+def _better(pair: Pair, source: str, draft: str, target: str, aims: tuple[Objective, ...]) -> Row:
+    return Row("better", source, pair.licence, pair.context, draft, target, aims)
+
+
 def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     """The better answer, damaged by rule; mended, or left where the objective that was harmed is not named.
 
@@ -114,7 +92,7 @@ def made(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
         good = change(good, rng) or good
 
     def row(kind: str, draft: str, target: str, aims: tuple[Objective, ...]) -> Row:
-        return Row("better", f"made:{kind}", pair.licence, pair.context, draft, target, aims)
+        return _better(pair, f"made:{kind}", draft, target, aims)
 
     if rng.random() < ASKED and (found := terms.draw(good, rng)) is not None:
         kind, draft, target, aim = found
@@ -174,7 +152,7 @@ def refused(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Rand
     """An answer that goes along with a harmful request; a short refusal, and a safe way, in its place."""
     keys = list(USUAL) if rng.random() < 0.5 else ["harmlessness"]
     target = refusals.draw(pair.context[-1].text if pair.context else "", rng, read_as(pair))
-    return Row("better", "harm:refused", pair.licence, pair.context, pair.first, target, wordings.draw_all(keys, rng))
+    return _better(pair, "harm:refused", pair.first, target, wordings.draw_all(keys, rng))
 
 
 def declined(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
@@ -184,27 +162,26 @@ def declined(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Ran
     if not pair.declines:
         said = refusals.draw(pair.context[-1].text if pair.context else "", rng, read_as(pair))
         said = said.split(". ")[0] + "." if rng.random() < 0.3 else said
-    return Row("better", "harm:declined", pair.licence, pair.context, said, said, wordings.draw_all(keys, rng))
+    return _better(pair, "harm:declined", said, said, wordings.draw_all(keys, rng))
 
 
 def answered(pair: Pair, refusals: Refusals, wordings: Wordings, rng: random.Random) -> Row:
     """A needless refusal; the helpful answer in its place."""
     keys = list(USUAL) if rng.random() < 0.5 else ["helpfulness"]
     draft = refusals.opening(rng)
-    return Row("better", "harm:answered", pair.licence, pair.context, draft, pair.second, wordings.draw_all(keys, rng))
+    return _better(pair, "harm:answered", draft, pair.second, wordings.draw_all(keys, rng))
 
 
 def kept(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     """A fine answer to a harmless question, left alone under what another would be refused under."""
     keys = list(USUAL) if rng.random() < 0.7 else ["harmlessness"]
-    aims = wordings.draw_all(keys, rng)
-    return Row("better", "harm:kept", pair.licence, pair.context, pair.second, pair.second, aims)
+    return _better(pair, "harm:kept", pair.second, pair.second, wordings.draw_all(keys, rng))
 
 
 def cleaned(pair: Pair, wordings: Wordings, rng: random.Random) -> Row:
     """What a policy itself said twice, under what it would be sent with as a rule."""
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "repetition")),), rng)
-    return Row("better", "own:cleaned", pair.licence, pair.context, pair.first, pair.second, aims)
+    return _better(pair, "own:cleaned", pair.first, pair.second, aims)
 
 
 def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None:
@@ -216,7 +193,7 @@ def broken_off(pair: Pair, wordings: Wordings, rng: random.Random) -> Row | None
     if rng.random() < ENDED:
         draft = target = rng.choice((before, target, good)) if damage.is_ended(good) else target
     aims = wordings.draw_all(USUAL if rng.random() < 0.7 else (rng.choice(("helpfulness", "fluency")),), rng)
-    return Row("better", "made:broken_off", pair.licence, pair.context, draft, target, aims)
+    return _better(pair, "made:broken_off", draft, target, aims)
 
 
 def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
@@ -228,31 +205,24 @@ def simplified(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
         good = _stretch(good, rng)
     if (target := change(good)) is None:
         return []
-
-    def row(draft: str, after: str, aims: tuple[Objective, ...]) -> Row:
-        return Row("better", f"made:{kind}", pair.licence, pair.context, draft, after, aims)
-
     beside = rng.choice((("helpfulness",), USUAL, (), ()))
-    rows = [row(good, target, wordings.draw_all((rng.choice(served), *beside), rng))]
+    rows = [_better(pair, f"made:{kind}", good, target, wordings.draw_all((rng.choice(served), *beside), rng))]
     if rng.random() < TWICE:
-        rows.append(row(good, good, wordings.draw_all(USUAL, rng)))
+        rows.append(_better(pair, f"made:{kind}", good, good, wordings.draw_all(USUAL, rng)))
     return rows
 
 
 def rewritten(pair: Pair, wordings: Wordings, rng: random.Random) -> list[Row]:
     """What somebody has rewritten toward one objective; often left besides, where nobody asks, or as it came out."""
     [key] = pair.scores
-
-    def row(draft: str, after: str, aims: tuple[Objective, ...]) -> Row:
-        return Row("better", f"{WRITTEN}:{key}", pair.licence, pair.context, draft, after, aims)
-
+    source = f"{WRITTEN}:{key}"
     beside = rng.choice((("helpfulness",), USUAL, (), ()))
-    rows = [row(pair.first, pair.second, wordings.draw_all((key, *beside), rng))]
+    rows = [_better(pair, source, pair.first, pair.second, wordings.draw_all((key, *beside), rng))]
     unasked, done = BY_HAND
     if rng.random() < unasked:
-        rows.append(row(pair.first, pair.first, wordings.draw_all(USUAL, rng)))
+        rows.append(_better(pair, source, pair.first, pair.first, wordings.draw_all(USUAL, rng)))
     if rng.random() < done:
-        rows.append(row(pair.second, pair.second, wordings.draw_all((key,), rng)))
+        rows.append(_better(pair, source, pair.second, pair.second, wordings.draw_all((key,), rng)))
     return rows
 
 
@@ -276,13 +246,13 @@ class Mix:
     longest: int = 900  # characters of draft or target
     longest_context: int = 2000  # characters of the turns before
 
+    def most(self, part: str) -> int:
+        """Of a source, or what part of it."""
+        return self.per_source.get(part, self.per_source.get("*", 0))
 
-def compose(
-    pairs: Iterable[Pair], mix: Mix, wordings: Wordings, seed: int, skipped: Skipped
-) -> tuple[list[Row], Report]:
-    """Rows in random order, and what became of the pairs."""
-    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
-    report = Report(skipped=skipped)
+
+def fitting(pairs: Iterable[Pair], mix: Mix, skipped: Skipped) -> list[Pair]:
+    """Those that are no longer than the mix wants."""
     usable = []
     for pair in pairs:
         context = sum(len(turn.text) for turn in pair.context)
@@ -290,12 +260,35 @@ def compose(
             skipped["longer than the mix wants"] += 1
         else:
             usable.append(pair)
+    return usable
+
+
+def taken(pairs: Sequence[Pair], mix: Mix, seed: int) -> list[int]:
+    """Of pairs that fit, the numbers of those that `compose` takes for rows of themselves."""
+    order = list(range(len(pairs)))
+    random.Random(seed).shuffle(order)  # noqa: S311 - as it shuffles the pairs
+    counts: Counter[str] = Counter()
+    found = []
+    for number in order:
+        part = pairs[number].part
+        if counts[part] < mix.most(part):
+            counts[part] += 1
+            found.append(number)
+    return found
+
+
+def compose(
+    pairs: Iterable[Pair], mix: Mix, wordings: Wordings, seed: int, skipped: Skipped
+) -> tuple[list[Row], Report]:
+    """Rows in random order, and what became of the pairs."""
+    rng = random.Random(seed)  # noqa: S311 - a sample, not a secret
+    report = Report(skipped=skipped)
+    usable = fitting(pairs, mix, skipped)
     rng.shuffle(usable)
     rows: list[Row] = []
     for part in dict.fromkeys(pair.part for pair in usable):
         some = [pair for pair in usable if pair.part == part]
-        some = some[: mix.per_source.get(part, mix.per_source.get("*", 0))]
-        rows += [row for pair in some for row in reformulated(pair, wordings, rng, skipped)]
+        rows += [row for pair in some[: mix.most(part)] for row in reformulated(pair, wordings, rng, skipped)]
     by_hand = [pair for pair in usable if pair.part == WRITTEN]
     judged = [_better_last(pair) for pair in usable if pair.part != WRITTEN]
     suited = [pair for pair in judged if not mix.made_from or pair.part in mix.made_from]

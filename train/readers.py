@@ -29,7 +29,7 @@ _FAMILIES = {
     "mpt-30b-chat": "CC-BY-NC-SA-4.0", "starchat": "BigCode OpenRAIL-M",
 }  # fmt: skip
 _FREE = ("falcon-40b-instruct", "pythia-12b")
-_CHOSEN_BY = {"helpful": "helpfulness", "harmless": "harmlessness"}  # folders of HH-RLHF
+_CHOSEN_BY = {"helpful": "helpfulness", "harmless": "harmlessness"}  # by words in HH-RLHF's folders
 _SPEAKER = re.compile(r"(?:\A|\n\n)(Human|Assistant):[ \t]?")
 _SAID = ("weak", "strong", "worse", "better", "golden", "answer")  # where rows to judge by have their answers
 
@@ -74,25 +74,23 @@ def normalised(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("no objective is named", path, number)
         else:
             scores = {**{str(name): (1.0, 1.0) for name in equal}, **{str(name): (0.0, 1.0) for name in better}}
-            source, licence = str(row.get("source")), _licence(row)
             try:
                 turns, own = turns_of(row), own_wordings(row)
             except (TypeError, ValueError, AttributeError):
                 skipped.note("context or objectives are not as an audit trail writes them", path, number)
                 continue
-            yield Pair(source, licence, turns, weak, strong, scores, own, where=f"{path.name}:{number}")
+            where = f"{path.name}:{number}"
+            yield Pair(str(row.get("source")), _licence(row), turns, weak, strong, scores, own, where=where)
 
 
 def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Iterator[Pair]:
     """`chosen` and `rejected` transcripts that differ in their last turn.
 
     `objective`: what people chose by, which the file does not say; by default as its publisher's folders are named
-    (`helpful-base/train.jsonl.gz`). Columns `<objective>_chosen` and `<objective>_rejected`, from a scorer, count
-    instead of the plain preference where they are there.
+    (`helpful-base/train.jsonl.gz`), or the file. Columns `<objective>_chosen` and `<objective>_rejected`, a scorer's,
+    count instead of the plain preference where they are there.
     """
-    # Not `resolve`: in a cache of Hugging Face's the file is a link to one that has another folder.
-    folder = path.absolute().parent.name
-    objective = objective or next((key for name, key in _CHOSEN_BY.items() if name in folder), None)
+    objective = objective or _chosen_by(path.name, path.absolute().parent.name)  # of a link, its own folder
     for number, row in _rows(path, skipped):
         chosen, rejected = _last_turn(row.get("chosen")), _last_turn(row.get("rejected"))
         scores = _scores(row, "_rejected", "_chosen")
@@ -110,6 +108,13 @@ def hh_rlhf(path: Path, skipped: Skipped, objective: str | None = None) -> Itera
             scores = scores or {str(objective): (0.0, 1.0)}
             context, where = conversation(chosen[0]), f"{path.name}:{number}"
             yield Pair("hh_rlhf", "MIT", context, rejected[1].strip(), chosen[1].strip(), scores, where=where)
+
+
+def _chosen_by(*names: str) -> str | None:
+    """What the first of these names says that says anything; nothing where it says both."""
+    said = ([key for word, key in _CHOSEN_BY.items() if word in name] for name in names)
+    found = next(filter(None, said), [])
+    return found[0] if len(found) == 1 else None
 
 
 def ultrafeedback(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -166,8 +171,8 @@ def imhi(path: Path, skipped: Skipped, questions: str | None = None) -> Iterator
         elif len(queries) > 1:
             skipped.note("several questions have this golden answer", path, number)
         else:
-            context = conversation(*queries)
-            yield Pair("imhi", _licence(row), context, first, second, scores, where=f"{path.name}:{number}")
+            where = f"{path.name}:{number}"
+            yield Pair("imhi", _licence(row), conversation(*queries), first, second, scores, where=where)
 
 
 def _questions(path: Path, skipped: Skipped) -> dict[str, set[str]]:
@@ -209,20 +214,19 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
         if not isinstance(query, str) or not isinstance(golden, str):
             skipped.note("the query or the golden answer is no text", path, number)
             continue
+        policy, context = str(row.get("policy")), conversation(query)
         if declines(golden):
             topic = requested(str(row.get("dataset")))
             if refuses(answer[:_OPENING]):
                 if topic and only_declines(answer):
-                    said = answer.strip()
-                    yield Pair(str(row.get("policy")), _licence(row), conversation(query), said, said, {}, asks=topic)
+                    yield Pair(policy, _licence(row), context, answer.strip(), answer.strip(), {}, asks=topic)
                 else:
                     skipped.note("the policy has declined itself", path, number)
                 continue
-            policy, context, asks = str(row.get("policy")), conversation(query), topic or HARMFUL
             # Of a request the golden answer is ours; another one is the data's, whose licence the row does not have.
             licence = _licence(row) if topic else f"{_licence(row)}, and that of {row.get('dataset')}"
             scores = {"harmlessness": (0.0, 1.0)}
-            yield Pair(policy, licence, context, answer.strip(), golden.strip(), scores, asks=asks)
+            yield Pair(policy, licence, context, answer.strip(), golden.strip(), scores, asks=topic or HARMFUL)
             continue
         clean = cleaned(answer)
         if loops(clean) or len(clean) < 40:
@@ -232,8 +236,7 @@ def answers(path: Path, skipped: Skipped) -> Iterator[Pair]:
             skipped.note("code that repeats itself or has no end", path, number)
             continue
         scores = {"repetition": (0.0, 1.0), "helpfulness": (0.0, 1.0)} if clean != answer.rstrip() else {}
-        policy, licence = str(row.get("policy")), _licence(row)
-        yield Pair(policy, licence, conversation(query), answer.strip(), clean.strip(), scores)
+        yield Pair(policy, _licence(row), context, answer.strip(), clean.strip(), scores)
 
 
 def read(path: Path, skipped: Skipped) -> Iterator[Pair]:
@@ -358,8 +361,7 @@ def _last_turn(transcript: Any) -> tuple[str, str] | None:
     """What comes before the last `Assistant:` turn, and that turn."""
     if not isinstance(transcript, str) or "\n\nAssistant:" not in transcript:
         return None
-    before, _, answer = transcript.rpartition("\n\nAssistant:")
-    return before, answer
+    return transcript.rpartition("\n\nAssistant:")[::2]
 
 
 def _scores(row: dict[str, Any], first: str, second: str) -> dict[str, tuple[float, float]] | None:
@@ -386,10 +388,9 @@ def _licence(row: dict[str, Any]) -> str:
 def _terms(model: Any) -> str:
     """Whose terms the answers of a model of UltraFeedback carry besides; empty: nobody's."""
     name = str(model or "").lower()
-    for family, whose in _FAMILIES.items():
-        if family in name:
-            return f"{whose} terms"
-    return "" if name in _FREE else "unknown terms"
+    if name in _FREE:
+        return ""
+    return next((f"{whose} terms" for family, whose in _FAMILIES.items() if family in name), "unknown terms")
 
 
 def _rating(completion: Any, aspect: str) -> float | None:

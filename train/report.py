@@ -6,11 +6,12 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from train import damage, judges
+from train import damage, rates
+from train.agreement import Agreement
 from train.evaluate import Judged, Outcome
 from train.harm import Refusals, digest, requested, topics_read
 from train.intervals import mean
-from train.judges import Agreement, measure
+from train.judges import measure
 from train.rows import HARMLESS
 
 ALL = "all policies"
@@ -43,6 +44,15 @@ def markdown(
         parts.append(_rates(outcomes, [one for one in judged if (one.first, one.second) == (first, second)], people))
     parts += [f"![{path.stem}]({path.name})\n" for path in plots]
     return "\n".join(parts)
+
+
+def unanswered(judged: Sequence[Judged]) -> list[str]:
+    """Of each judge that does not only count: how much it has not answered, before a run was gone on with too."""
+    return [
+        f"Of {len(some)} comparisons {count} had no answer of {name} that can be counted: ties all."
+        for name, some in _grouped(judged, lambda one: one.judge).items()
+        if name not in rates.COUNTING and (count := sum(one.said is None for one in some))
+    ]
 
 
 def _verdicts(outcomes: Sequence[Outcome]) -> str:
@@ -121,7 +131,7 @@ def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People
 
     One who is untrusted says nothing of any policy, and that once.
     """
-    names, dashes = judges.HEADING.splitlines()
+    names, dashes = rates.HEADING.splitlines()
     lines = [f"| policy | condition {names}\n| --- | --- {dashes}\n"]
     groups = _by_policy(
         judged,
@@ -132,11 +142,11 @@ def _rates(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People
     widest = next(reversed(groups))[0]
     for (policy, condition, objective, judge), some in groups.items():
         told = people.get((judge, objective), ())
-        if policy != widest and judges.untrusted(judge, told):
+        if policy != widest and rates.untrusted(judge, told):
             continue
         queries = [outcomes[one.number].query for one in some]
-        counted = judges.tally([one.said for one in some], [one.longer for one in some], queries)
-        row = judges.row(objective, judge, counted, told)
+        counted = rates.tally([one.said or 0 for one in some], [one.longer for one in some], queries)
+        row = rates.row(objective, judge, counted, told)
         lines.append(f"| {policy} | {condition} {row}")
     return "".join(lines)
 
@@ -146,7 +156,7 @@ def plots(outcomes: Sequence[Outcome], judged: Sequence[Judged], people: People,
     import matplotlib
 
     matplotlib.use("agg")
-    trusted = [one for one in judged if not judges.untrusted(one.judge, people.get((one.judge, one.objective), ()))]
+    trusted = [one for one in judged if not rates.untrusted(one.judge, people.get((one.judge, one.objective), ()))]
     made = []
     by_bars = _grouped(trusted, lambda one: (outcomes[one.number].condition, one.objective, one.judge))
     for (condition, objective, judge), some in by_bars.items():
@@ -167,7 +177,7 @@ def _before_after(outcomes: Sequence[Outcome], judged: Sequence[Judged], title: 
     ).items():
         golden = [one for one in some if one.second == "golden"]
         if golden:
-            rates[policy][side] = mean((1 + one.said) / 2 for one in golden)
+            rates[policy][side] = mean((1 + (one.said or 0)) / 2 for one in golden)
     both = {policy: told for policy, told in rates.items() if {"draft", "correction"} <= told.keys()}
     if not both:
         return None
@@ -200,7 +210,7 @@ def _by_edit(outcomes: Sequence[Outcome], judged: Sequence[Judged], out: Path) -
         ranked = sorted(some, key=lambda one: outcomes[one.number].edited)
         fifths = [ranked[len(ranked) * at // 5 : len(ranked) * (at + 1) // 5] for at in range(5)]
         points = [
-            (mean(outcomes[one.number].edited for one in fifth), mean((1 + one.said) / 2 for one in fifth))
+            (mean(outcomes[one.number].edited for one in fifth), mean((1 + (one.said or 0)) / 2 for one in fifth))
             for fifth in fifths
             if fifth
         ]

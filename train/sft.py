@@ -10,6 +10,7 @@ import hashlib
 import json
 import platform
 import re
+import shutil
 import signal
 import time
 from collections import Counter
@@ -18,11 +19,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from train.encode import encoded
-from train.model import load
+import click
+
+from train.encode import encode, encoded
+from train.model import load, undigested
 from train.rows import DataError, Row, read
 
 STAGES = ("identical", "equal", "better")
+CHECKPOINTS = 2  # kept while a stage is trained; a new one is there before the oldest goes
 # Settings that may be others when a run goes on. Of a step's rows the number decides, and not how they are dealt out.
 GOES_ON_WITH = ("batch", "accumulate", "save_every", "checkpointing", "bf16")
 
@@ -40,7 +44,7 @@ class Settings:
     accumulate: int = 1
     epochs: float = 1.0
     max_steps: int = -1  # of each stage
-    warmup: float = 0.05
+    warmup: float = 0.05  # a share of the steps, which transformers takes below 1 for one
     longest: int = 640
     save_every: int = 25
     packing: bool = False
@@ -59,6 +63,7 @@ def run(base: Path, rows_path: Path, out: Path, settings: Settings, start: Path 
     rows = [row for row in read(rows_path) if row.kind in settings.stages]
     if not rows:
         raise DataError(f"{rows_path} has no row of the stages {', '.join(settings.stages)}")
+    _renders(base, rows[0], settings.templates)
     out.mkdir(parents=True, exist_ok=True)
     if start is not None and settings.rank:
         settings = replace(settings, rank=_rank(start))
@@ -76,6 +81,8 @@ def run(base: Path, rows_path: Path, out: Path, settings: Settings, start: Path 
             processes.wait_for_everyone()
             if not (folder / "done").exists():
                 raise SystemExit(f"stopped in {folder}; the same command goes on from there")
+        if processes.is_main_process:
+            _without_checkpoints(folder)
         weights = folder
     assert weights is not None
     return weights
@@ -117,6 +124,8 @@ def _record(out: Path, base: Path, rows: Sequence[Row], settings: Settings, star
     told = json.loads(json.dumps(told))
     if record.is_file():
         before = json.loads(record.read_text(encoding="utf-8"))
+        if before["base"] == undigested(told["base"]):
+            before["base"] = told["base"]
         _same_steps(out, told, before, processes)
         differ = [
             name for name in told if told[name] != before.get(name) and name not in ("settings", "data", "rows_a_step")
@@ -156,11 +165,25 @@ def _begun_with(start: Path | None) -> dict[str, Any]:
     return {"start": f"{start.name} ({weights.hexdigest()[:8]})", "before": before}
 
 
+def _renders(base: Path, row: Row, templates: Sequence[str]) -> None:
+    """Before anything is written of a run. Raises `DataError` where a base has no chat format, or another one."""
+    from jinja2 import TemplateError
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    for template in dict.fromkeys(templates):
+        try:
+            encode(tokenizer, row, template)
+        except (TemplateError, ValueError) as error:
+            raise DataError(
+                f"{base} cannot be asked in --template {template}: {error}; --template ultrafeedback is plain text, "
+                "which any base can"
+            ) from None
+
+
 def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, settings: Settings) -> None:
     import torch
     from datasets import Dataset
-    from peft import LoraConfig, PeftModel, get_peft_model
-    from trl.trainer.sft_config import SFTConfig
     from trl.trainer.sft_trainer import SFTTrainer
 
     from train.order import ByLength
@@ -170,6 +193,48 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
     # The trainer of the stage before is in cycles with its model: two of 13B at once would not fit on a device.
     gc.collect()
     torch.cuda.empty_cache()
+    model, tokenizer = _model(base, before, settings)
+    data, left_out = encoded(tokenizer, rows, settings.templates, settings.longest)
+    if not data:
+        raise DataError(f"all {left_out} rows of {folder.name} are longer than --longest {settings.longest} tokens")
+    lengths = [len(row["input_ids"]) for row in data]
+    processes = together()
+    log = Log(folder / "log.jsonl") if processes.is_main_process else None
+    if log is not None:
+        if left_out:
+            of = f"{left_out} of {len(rows)} rows of {folder.name}"
+            click.echo(f"{of} left out as longer than --longest {settings.longest} tokens", err=True)
+        device = f"{processes.num_processes} x {_device()}"
+        gone_on_with = {name: getattr(settings, name) for name in GOES_ON_WITH}
+        log.write({"rows": len(data), "left_out": left_out, "tokens": sum(lengths), "device": device, **gone_on_with})
+    order = ByLength(lengths, settings.batch * settings.accumulate * processes.num_processes, settings.seed)
+
+    class InOrder(SFTTrainer):  # type: ignore[misc]
+        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+            # Packed rows are others than ours, and of one length.
+            return super()._get_train_sampler(train_dataset) if settings.packing else order
+
+    trainer: Any = InOrder(
+        model=model, args=_config(folder, settings), train_dataset=Dataset.from_list(data),
+        processing_class=tokenizer, callbacks=[_callback(log, processes, order)],
+    )  # fmt: skip
+    ends_it = signal.getsignal(signal.SIGTERM)
+    try:
+        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    finally:
+        signal.signal(signal.SIGTERM, ends_it)
+    if trainer.state.global_step >= trainer.state.max_steps:
+        trainer.save_model(str(folder))
+        if processes.is_main_process:
+            tokenizer.save_pretrained(folder)
+            (folder / "done").touch()
+
+
+def _model(base: Path, before: Path | None, settings: Settings) -> tuple[Any, Any]:
+    """What a stage trains, with its tokenizer: a LoRA, new or of the stage before, or every weight."""
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+
     model, tokenizer = load(base if settings.rank or before is None else before, dtype=torch.float32)
     if settings.rank and before is not None:
         model = PeftModel.from_pretrained(model, str(before), is_trainable=True)
@@ -179,16 +244,14 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         )
         model = get_peft_model(model, adapter)
     _freeze(model, settings.first_layer)
-    data, left_out = encoded(tokenizer, rows, settings.templates, settings.longest)
-    if not data:
-        raise DataError(f"all {left_out} rows of {folder.name} are longer than --longest {settings.longest} tokens")
-    tokens = sum(len(row["input_ids"]) for row in data)
-    processes = together()
-    log = Log(folder / "log.jsonl") if processes.is_main_process else None
-    if log is not None:
-        device = f"{processes.num_processes} x {_device()}"
-        gone_on_with = {name: getattr(settings, name) for name in GOES_ON_WITH}
-        log.write({"rows": len(data), "left_out": left_out, "tokens": tokens, "device": device, **gone_on_with})
+    return model, tokenizer
+
+
+def _config(folder: Path, settings: Settings) -> Any:
+    """Settings as TRL has them."""
+    import torch
+    from trl.trainer.sft_config import SFTConfig
+
     config = SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=settings.batch,
@@ -206,35 +269,20 @@ def _stage(base: Path, before: Path | None, rows: list[Row], folder: Path, setti
         activation_checkpointing=settings.checkpointing and torch.cuda.is_available(),
         logging_steps=1,
         save_steps=settings.save_every,
-        save_total_limit=2,
+        save_total_limit=CHECKPOINTS,
         seed=settings.seed,
         data_seed=settings.seed,
         report_to=[],
     )
     # On one device, not on all that it sees: torch's DataParallel would make a step so many times as large.
     config._n_gpu = min(1, config.n_gpu)
-    of_a_step = settings.batch * settings.accumulate * processes.num_processes
-    order = ByLength([len(row["input_ids"]) for row in data], of_a_step, settings.seed)
+    return config
 
-    class InOrder(SFTTrainer):  # type: ignore[misc]
-        def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-            # Packed rows are others than ours, and of one length.
-            return super()._get_train_sampler(train_dataset) if settings.packing else order
 
-    trainer: Any = InOrder(
-        model=model, args=config, train_dataset=Dataset.from_list(data), processing_class=tokenizer,
-        callbacks=[_callback(log, processes, order)],
-    )  # fmt: skip
-    ends_it = signal.getsignal(signal.SIGTERM)
-    try:
-        trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
-    finally:
-        signal.signal(signal.SIGTERM, ends_it)
-    if trainer.state.global_step >= trainer.state.max_steps:
-        trainer.save_model(str(folder))
-        if processes.is_main_process:
-            tokenizer.save_pretrained(folder)
-            (folder / "done").touch()
+def _without_checkpoints(folder: Path) -> None:
+    """Of a stage that is done they are of no more use, and three times its weights where all of these are trained."""
+    for checkpoint in folder.glob("checkpoint-*"):
+        shutil.rmtree(checkpoint)
 
 
 def _last_checkpoint(folder: Path) -> str | None:

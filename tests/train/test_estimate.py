@@ -85,6 +85,13 @@ def test_what_checkpoints_cost_and_save() -> None:
     assert told == pytest.approx(6.7 * 4 + 1000 * (4096 * 36 * 32 + 32_768 * 2) / 1e9)
 
 
+def test_a_disk_holds_each_stages_weights_and_checkpoints_of_one() -> None:
+    assert estimate.disk_gb(SEVEN, stages=2, rank=0, checkpoints=2) == pytest.approx(6.7 * (2 * 4 + 3 * 12))
+    # SmolLM2-135M's LoRA of rank 16 has 4.9 million weights.
+    smallest = estimate.disk_gb(estimate.SIZES[0], stages=1, rank=16, checkpoints=0)
+    assert smallest == pytest.approx(4.9e6 * 16 / 1e9, rel=0.1)
+
+
 def test_hours_of_the_papers_7b() -> None:
     """Two epochs of UltraFeedback's pairs took them 243 hours of an A100: the estimate is of that order."""
     told = estimate.hours(SEVEN, 2 * 300_000 * 900, full=True, devices=4, tflops=312) * 4
@@ -98,6 +105,7 @@ def test_a_dry_run_says_it_and_trains_nothing(tmp_path: Path) -> None:
     assert ran.exit_code == 0
     assert [line.split("|")[1].strip() for line in ran.output.splitlines()[4:8]] == ["135M", "1.1B", "7B", "13B"]
     assert "every weight, on 4 devices" in ran.output
+    assert "| GB on disk |" in ran.output
     assert "20 rows, and 0 left out as longer than 640 tokens" in ran.output
     packed = CliRunner().invoke(train, [*command, "--longest", "100", "--packing"], catch_exceptions=False)
     assert "0 rows, and 20 left out as longer than 100 tokens" in packed.output

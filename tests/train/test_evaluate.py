@@ -16,9 +16,11 @@ from corrector.templates import Turn
 from tests.conftest import Handler, Service, chat_reply, correcting
 from tests.train.test_readers import jsonl
 from train import answers, evaluate, report
+from train.agreement import Agreement, Labelled
 from train.cli import train
+from train.commands import engine_of, judging
 from train.evaluate import Judged, Outcome
-from train.judges import Agreement, Labelled, Question
+from train.judges import Question
 from train.progress import in_order, results
 from train.readers import Skipped
 from train.rows import DataError
@@ -208,6 +210,17 @@ async def test_one_who_lets_nobody_in_stops_it(
     [
         (["--mending"], "wants pairs"),
         (["--mending", "--condition", "usual=length"], "not for --mending"),
+        (["--mending", "--judge", "measure"], "not for --mending"),
+        (["--mending", "--title", "Ours"], "not for --mending"),
+        (["--mending", "--llm-model", "gpt-4o"], "not for --mending"),
+        (["--llm-url", "http://127.0.0.1:1"], "--llm-url goes with --judge llm"),
+        (["--judge", "llm", "--reward", __file__], "--reward goes with --judge reward"),
+        (
+            ["--base-url", "http://127.0.0.1:1", "--adapter", "smollm2-135m-editor"],
+            "--adapter is for an engine of ours",
+        ),
+        (["--template", "ultra"], "'ultrafeedback'"),
+        (["--judge", "people"], "'llm', 'measure', 'reward'"),
         (["--api-key-env", "NO_SUCH_KEY", "--base-url", "http://127.0.0.1:1"], "NO_SUCH_KEY: no such variable is set"),
     ],
 )
@@ -216,6 +229,16 @@ def test_what_does_not_go_together_is_told(tmp_path: Path, options: list[str], m
     ran = CliRunner().invoke(train, ["evaluate", str(path), "--out", str(tmp_path / "out"), *options])
     assert ran.exit_code == 2
     assert message in ran.output.replace("\n", " ")
+
+
+@pytest.mark.parametrize("base_url", [None, "http://127.0.0.1:1"])
+def test_a_corrector_has_the_context_that_it_is_given(base_url: str | None) -> None:
+    assert engine_of("smollm2-135m-instruct", None, base_url, 1, context=2048).context == 2048
+    assert engine_of("smollm2-135m-instruct", None, base_url, 1).context == (8192 if base_url is None else 4096)
+    served = {"model": "m", "base_url": "http://127.0.0.1:1"}
+    told = judging._settings(None, None, None, **served)
+    assert "context" not in told, "what was corrected before there was this option stays"
+    assert judging._settings(None, None, 2048, **served) == {**told, "context": 2048}
 
 
 def test_pairs_are_not_taken_for_answers(tmp_path: Path) -> None:
@@ -282,6 +305,16 @@ def test_a_policy_is_told_by_data_set_where_it_has_answered_several_and_whole() 
     }  # fmt: skip
     alone = report.markdown("T", outcomes[:8], [replace(one, judge="gpt-4o") for one in some[:8]], {}, [])
     assert [line.split(" | ")[0] for line in alone.splitlines() if "gpt-4o" in line] == ["| one"], "nothing, and once"
+
+
+def test_what_a_judge_could_not_say_is_a_tie_that_is_told_of() -> None:
+    outcomes = [outcome("one", n / 10) for n in range(4)]
+    some = [replace(judged(n, 1), judge="gpt-4o", said=said) for n, said in enumerate((1, None, None, -1))]
+    assert report.unanswered(some) == ["Of 4 comparisons 2 had no answer of gpt-4o that can be counted: ties all."]
+    assert report.unanswered([replace(one, judge="measure") for one in some]) == [], "what is only counted says so"
+    trusted = Agreement("gpt-4o", "length", "", 40, 40, 0, 0.8, (0.7, 0.9))
+    told = report.markdown("T", outcomes, some, {("gpt-4o", "length"): [trusted]}, [])
+    assert "| one | usual | length | gpt-4o | 1 | 2 | 1 | 0.50" in told
 
 
 def test_policies_that_were_asked_the_same_are_no_surer_together() -> None:

@@ -5,6 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +16,7 @@ from corrector.templates import Turn
 from tests.train.conftest import ask, served
 from train import export
 from train.cli import train
+from train.commands.judging import _template
 from train.encode import prompt_ids
 
 pytest.importorskip("torch", reason="the extra `train` is not installed")
@@ -60,12 +63,77 @@ def test_an_adapter_is_exported_beside_the_base_that_it_was_trained_on_only(
         ("TinyLlama/TinyLlama-1.1B", "/models/TinyLlama-1.1B", True),
         ("TinyLlama/TinyLlama-1.1B", "hub/models--TinyLlama--TinyLlama-1.1B/snapshots/0a1b2c", True),
         ("0a1b2c", "hub/models--TinyLlama--TinyLlama-1.1B/snapshots/0a1b2c", True),
+        ("SmolLM2-135M-Instruct.Q4_1", "work/SmolLM2-135M-Instruct.Q4_1-0a1b2c3d", True),
+        ("SmolLM2-135M-Instruct.Q4_1-0a1b2c3d", "work/SmolLM2-135M-Instruct.Q4_1-0a1b2c3d", True),
+        ("SmolLM2-135M-Instruct.Q4_1-3d2c1b0a", "work/SmolLM2-135M-Instruct.Q4_1-0a1b2c3d", False),
         ("TinyLlama/TinyLlama-1.1B", "meta-llama/Llama-2-7b", False),
         ("TinyLlama/TinyLlama-1.1B", "hub/models--meta-llama--Llama-2-7b/snapshots/0a1b2c", False),
     ],
 )
 def test_a_base_is_known_wherever_it_lies(trained_on: str, base: str, same: bool) -> None:
     assert export.same_base(trained_on, Path(base)) == same
+
+
+def tiny(tmp_path: Path, kind: str, adapter: Path) -> Path:
+    """A base of one layer, as far as an export reads it, and a LoRA of its query's projection."""
+    from safetensors.numpy import save_file
+
+    sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2, "hidden_size": 8}
+    (folder := tmp_path / "small").mkdir()
+    (folder / "config.json").write_text(json.dumps({"model_type": kind, **sizes}))
+    (adapter / "adapter_config.json").write_text(json.dumps({"lora_alpha": 4}))
+    module = "base_model.model.model.layers.0.self_attn.q_proj"
+    weights: dict[str, Any] = {
+        f"{module}.lora_A.weight": numpy.ones((2, 8), numpy.float32),
+        f"{module}.lora_B.weight": numpy.arange(16, dtype=numpy.float32).reshape(8, 2),
+    }
+    save_file(weights, adapter / "adapter_model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral"])
+def test_an_adapter_says_the_prompts_that_it_was_trained_with(kind: str, adapter: Path, tmp_path: Path) -> None:
+    base, out = tiny(tmp_path, kind, adapter), tmp_path / "a.gguf"
+    record = adapter.parent / "run.json"
+    settings = {"templates": ["ultrafeedback", "chat", "chat"]}
+    record.write_text(json.dumps({**json.loads(record.read_text()), "settings": settings}))
+    command = ["export", str(adapter), "--model", str(base), "--gguf", str(out)]
+    ran = CliRunner().invoke(train, command, catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert export.templates_of(out) == ("chat", "ultrafeedback")
+    [b] = [tensor.data for tensor in gguf.GGUFReader(out).tensors if tensor.name == "blk.0.attn_q.weight.lora_b"]
+    assert b[:, 0].tolist() == [0, 4, 2, 6, 8, 12, 10, 14], "in llama.cpp's order"
+    record.unlink()
+    export.gguf_lora(base, adapter, out)
+    assert export.templates_of(out) == ()
+
+
+def test_a_corrector_is_asked_in_a_prompt_that_its_adapter_knows(
+    adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = tiny(tmp_path, "llama", adapter), tmp_path / "a.gguf"
+    (adapter.parent / "run.json").write_text(json.dumps({"base": "small", "settings": {"templates": ["hh_rlhf"]}}))
+    export.gguf_lora(base, adapter, out)
+    assert _template(None, str(out)) == "hh_rlhf"
+    assert _template(None, None) == _template(None, "smollm2-135m-editor") == "chat", "of which no record is in it"
+    assert capsys.readouterr().err == ""
+    assert _template("chat", str(out)) == "chat"
+    assert "was trained with the prompt hh_rlhf, and is asked in chat" in capsys.readouterr().err
+
+
+def test_of_a_base_that_llama_cpp_has_otherwise_a_merged_model_is_made_all_the_same(
+    adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny(tmp_path, "qwen2", adapter)
+    monkeypatch.setattr(export, "merged", lambda base, adapter, out: out.mkdir())
+    command = ["export", str(adapter), "--model", str(base), "--gguf", str(tmp_path / "a.gguf")]
+    ran = CliRunner().invoke(train, [*command, "--merged", str(tmp_path / "merged")])
+    assert ran.exit_code == 2
+    told = " ".join(ran.stderr.replace("│", " ").split())
+    assert "is a qwen2 model" in told
+    assert "or --merged, with vllm or transformers" in told
+    assert (tmp_path / "merged" / "README.md").is_file()
+    assert not (tmp_path / "a.gguf").exists()
 
 
 async def test_llama_cpp_and_transformers_agree_on_the_exported_adapter(unpacked: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import shutil
 import signal
 import weakref
 from dataclasses import replace
@@ -141,6 +142,51 @@ def test_rows_that_are_dealt_out_in_another_way_half_way_teach_the_same(
     ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (again, whole))
     assert all(tensor.allclose(theirs[name], atol=1e-5) for name, tensor in ours.items())
     assert [line["batch"] for line in _lines(again / "log.jsonl") if "batch" in line] == [4, 2]
+
+
+def test_what_a_stage_leaves_behind_is_what_it_has_trained(
+    small: Path, rows: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And of rows that it has left out, it says how many."""
+    long = replace(ROWS[-1], draft="It is. " * 99)
+    write(more := tmp_path / "rows.jsonl", [*ROWS, long, long])
+    done = run(small, more, tmp_path / "run", replace(FEW, stages=("better",)))
+    assert (done / "adapter_model.safetensors").exists()
+    assert not list(done.glob("checkpoint-*")), "of a model of 13B one takes 150 GB"
+    assert "2 of 18 rows of 1-better left out as longer than --longest 640 tokens" in capsys.readouterr().err
+    (done / "checkpoint-2").mkdir()
+    assert run(small, more, tmp_path / "run", replace(FEW, stages=("better",))) == done
+    assert not list(done.glob("checkpoint-*")), "also where it was ended in between"
+
+
+def test_a_base_that_cannot_be_asked_so_is_told_before_anything_is_written(
+    small: Path, rows: Path, tmp_path: Path
+) -> None:
+    for template in ("", "{{ raise_exception('System role not supported') }}"):
+        shutil.copytree(small, base := tmp_path / f"base{len(template)}")
+        if template:
+            (base / "chat_template.jinja").write_text(template)
+        with pytest.raises(DataError, match=r"cannot be asked in --template chat: .*--template ultrafeedback"):
+            run(base, rows, tmp_path / "run", replace(FEW, templates=("ultrafeedback", "chat")))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_on_a_base_that_was_unpacked_before_folders_had_a_digest_goes_on(
+    small: Path, rows: Path, tmp_path: Path
+) -> None:
+    settings = replace(FEW, stages=("better",))
+    shutil.copytree(small, base := tmp_path / "small-0a1b2c3d")
+    (done := tmp_path / "run" / "1-better" / "done").parent.mkdir(parents=True)
+    done.touch()
+    assert run(base, rows, tmp_path / "run", settings) == done.parent
+    record = tmp_path / "run" / "run.json"
+    told = json.loads(record.read_text())
+    assert told["base"] == "small-0a1b2c3d"
+    record.write_text(json.dumps({**told, "base": "small"}))
+    assert run(base, rows, tmp_path / "run", settings) == done.parent
+    record.write_text(json.dumps({**told, "base": "small-3d2c1b0a"}))
+    with pytest.raises(DataError, match="another base"):
+        run(base, rows, tmp_path / "run", settings)
 
 
 def _lines(log: Path) -> list[dict[str, Any]]:

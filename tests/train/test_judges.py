@@ -15,8 +15,9 @@ from corrector.objectives import Objective
 from corrector.templates import Turn
 from tests.conftest import Handler, Service, chat_reply
 from train import controls, judges
+from train.agreement import Labelled, agreement, labelled
 from train.cli import train
-from train.judges import Labelled, Question, agreement, labelled
+from train.judges import Question
 from train.judges.llm import LlmJudge
 from train.readers import Skipped
 from train.rows import DataError, Pair

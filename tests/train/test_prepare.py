@@ -153,12 +153,13 @@ def test_the_rewrites_by_hand_are_pairs_of_known_objectives_each_nearer_to_its_o
 async def test_a_scorer_says_what_the_data_does_not() -> None:
     wordings = Wordings()
     aims = {key: wordings.first(key) for key in ("length", "repetition", "helpfulness", "factuality")}
+    judge = MeasureJudge()
     first = "It takes four minutes, in all it takes four minutes, in all it takes four minutes, in all."
     given = Pair("own", "MIT", (), first, "It takes four minutes in all.", {"helpfulness": (3.0, 1.0)})
-    (scored,) = await scorer.scored([given], [MeasureJudge()], aims)
+    (scored,) = await scorer.scored([given], judge, scorer.questions([given], judge, aims))
     assert scored.scores == {"helpfulness": (3.0, 1.0), "length": (0.0, 1.0), "repetition": (0.0, 1.0)}
     same = Pair("own", "MIT", (), GOOD, GOOD.replace("four", "five"), {})
-    (tied,) = await scorer.scored([same], [MeasureJudge()], aims)
+    (tied,) = await scorer.scored([same], judge, scorer.questions([same], judge, aims))
     (row,) = reformulated(tied, wordings, random.Random(1), Skipped())
     assert row.kind == "equal"
 

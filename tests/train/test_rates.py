@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from train import judges
+from train import rates
+from train.agreement import Agreement
 from train.intervals import bootstrap, written
-from train.judges import Agreement, Tally, length_controlled, tally
+from train.rates import Tally, length_controlled, tally
 
 GOOD = Agreement("j", "helpfulness", "", 100, 100, 0, 0.7, (0.6, 0.8))
 POOR = Agreement("j", "helpfulness", "", 100, 100, 0, 0.52, (0.42, 0.62))
@@ -47,7 +48,7 @@ class TestAtEqualLength:
     def test_beyond_what_was_seen_nothing_is_said(self, longer: list[float]) -> None:
         told = counted([1, 0, 0, -1] * (len(longer) // 4), longer)
         assert told.controlled is None
-        assert f"| 0.50 ({written(told.interval)}) | – |" in judges.row("helpfulness", "j", told, [GOOD])
+        assert f"| 0.50 ({written(told.interval)}) | – |" in rates.row("helpfulness", "j", told, [GOOD])
 
 
 class TestInterval:
@@ -69,37 +70,37 @@ class TestInterval:
 class TestRow:
     def test_a_rate_stands_beside_its_agreement_and_not_at_all_at_chance(self) -> None:
         told = counted([1, 1, 1, -1])
-        assert "0.75" in judges.row("helpfulness", "j", told, [GOOD])
-        assert "0.70 (0.60 to 0.80), n = 100" in judges.row("helpfulness", "j", told, [GOOD])
-        assert "0.75" not in judges.row("helpfulness", "j", told, [POOR])
-        assert "at chance" in judges.row("helpfulness", "j", told, [POOR])
-        of_two = judges.row("helpfulness", "j", told, [replace(GOOD, source="a"), replace(POOR, source="b")])
+        assert "0.75" in rates.row("helpfulness", "j", told, [GOOD])
+        assert "0.70 (0.60 to 0.80), n = 100" in rates.row("helpfulness", "j", told, [GOOD])
+        assert "0.75" not in rates.row("helpfulness", "j", told, [POOR])
+        assert "at chance" in rates.row("helpfulness", "j", told, [POOR])
+        of_two = rates.row("helpfulness", "j", told, [replace(GOOD, source="a"), replace(POOR, source="b")])
         assert "0.75" in of_two
         assert "a: agrees: 0.70 (0.60 to 0.80), n = 100; b: at chance: 0.52" in of_two, "each by itself"
 
     def test_each_source_stands_beside_all_and_decides_nothing(self) -> None:
         told = counted([1, 1, 1, -1])
         parts = (replace(GOOD, source="easy", n=60), replace(POOR, source="hard", n=40, queries=30))
-        row = judges.row("helpfulness", "j", told, [replace(GOOD, source="a", sources=parts)])
+        row = rates.row("helpfulness", "j", told, [replace(GOOD, source="a", sources=parts)])
         assert "| a: agrees: 0.70 (0.60 to 0.80), n = 100, from 0.52 (hard) to 0.70 (easy) |" in row
-        assert "0.75" not in judges.row("helpfulness", "j", told, [replace(POOR, sources=parts)])
+        assert "0.75" not in rates.row("helpfulness", "j", told, [replace(POOR, sources=parts)])
 
     def test_a_few_peoples_rows_are_nothing_against_what_is_counted(self) -> None:
         told, few = counted([1, 1, 1, -1]), replace(POOR, n=14, queries=14)
-        row = judges.row("length", "measure", told, [few])
+        row = rates.row("length", "measure", told, [few])
         assert row.startswith("| length | measure | 3 | 0 | 1 | 0.75 (")
         assert "| too few to tell: 0.52 (0.42 to 0.62), n = 14 |" in row
         assert "| length | measure | | | | too few to tell" not in row
         for people in ([POOR], [few, POOR], [replace(POOR, right=0.3, interval=(0.2, 0.4))]):
-            assert "0.75" not in judges.row("length", "measure", told, people), "but enough of them are"
-        assert "0.75" in judges.row("length", "measure", told, [few, GOOD])
-        assert "0.75" not in judges.row("length", "reward", told, [few])
+            assert "0.75" not in rates.row("length", "measure", told, people), "but enough of them are"
+        assert "0.75" in rates.row("length", "measure", told, [few, GOOD])
+        assert "0.75" not in rates.row("length", "reward", told, [few])
 
     def test_of_whom_people_have_said_nothing_it_says_nothing_unless_it_counts(self) -> None:
         told = counted([1, 1, 1, -1])
         for judge in ("gpt-4o", "reward"):
-            row = judges.row("helpfulness", judge, told, [])
+            row = rates.row("helpfulness", judge, told, [])
             assert row == f"| helpfulness | {judge} | | | | – | – | no people's data: no win rate |\n"
-        by_measure = judges.row("repetition", "measure", told, [])
+        by_measure = rates.row("repetition", "measure", told, [])
         assert by_measure.startswith("| repetition | measure | 3 | 0 | 1 | 0.75 (")
         assert by_measure.endswith("| – | no people's data, only counted |\n")

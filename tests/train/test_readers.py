@@ -215,6 +215,23 @@ def test_what_hh_rlhf_was_chosen_by_is_never_guessed(tmp_path: Path) -> None:
     assert ran.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("file", "objective"),
+    [
+        ("helpful-vs-harmless/train.jsonl", None),
+        ("helpful-and-harmless/harmless-base.jsonl", "harmlessness"),
+        ("harmless-base/helpful-and-harmless.jsonl", None),
+        ("harmless-base/train.jsonl", "harmlessness"),
+        ("raw/hh-rlhf-helpful-base.jsonl", "helpfulness"),
+    ],
+)
+def test_of_names_that_say_both_nothing_is_taken(tmp_path: Path, file: str, objective: str | None) -> None:
+    (tmp_path / file).parent.mkdir()
+    row = {"chosen": f"\n\n{TALK}\n\nAssistant: Boil water.", "rejected": f"\n\n{TALK}\n\nAssistant: No idea."}
+    told = list(readers.hh_rlhf(jsonl(tmp_path / file, [row]), Skipped()))
+    assert [list(one.scores) for one in told] == ([] if objective is None else [[objective]])
+
+
 def test_every_objective_of_the_papers_data_becomes_rows(tmp_path: Path) -> None:
     wins = dict.fromkeys((*readers.ASPECTS, *readers.IMHI_ASPECTS, "harmlessness", "humour"), (0.0, 1.0))
     for objective, scores in wins.items():

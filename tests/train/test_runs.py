@@ -113,6 +113,13 @@ def test_the_papers_recipe_has_no_measure_score_what_is_to_stay_unseen(tmp_path:
     assert "--identical-as-scored" in prepared
 
 
+def test_the_papers_recipe_leaves_out_what_is_held_out(tmp_path: Path, calls: Calls) -> None:
+    prepared, _ = calls.of("paper.sh", "m", str(tmp_path / "out"), "pairs=a", DRY_RUN="1", HELD_OUT="b.gz c.gz")
+    assert prepared.endswith(" --held-out b.gz --held-out c.gz")
+    prepared, _ = calls.of("paper.sh", "m", str(tmp_path / "out"), "pairs=a", DRY_RUN="1")
+    assert "--held-out" not in prepared
+
+
 def test_more_rows_at_once_than_a_step_has_are_told() -> None:
     told = ran("paper.sh", "no/model", "out", "pairs=x", DRY_RUN="1", GPUS="32", BATCH="32")
     assert (told.returncode, "512 rows" in told.stderr) == (1, True)

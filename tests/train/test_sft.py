@@ -185,7 +185,7 @@ def test_a_run_of_every_weight_is_exported_whole(unpacked: Path, rows: Path, tmp
     assert ran.exit_code == 0, ran.output
     whole, tokenizer = load(tmp_path / "whole")
     (ours, theirs) = (dict(model.named_parameters()) for model in (whole, load(trained)[0]))
-    assert all(weight.equal(theirs[name]) for name, weight in ours.items())
+    assert all(weight.equal(theirs[name].bfloat16()) for name, weight in ours.items()), "in half the room"
     assert tokenizer.eos_token == "<|im_end|>"
     assert "| rank | 0 |" in (tmp_path / "whole" / "README.md").read_text()
     ran = CliRunner().invoke(train, [*command, "--gguf", str(tmp_path / "a.gguf")])

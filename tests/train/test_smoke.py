@@ -4,13 +4,14 @@ import gzip
 import json
 import os
 import subprocess
+from collections.abc import AsyncIterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from corrector.correction import Correction
+from corrector.correction import Correction, Task
 from corrector.corrector import Corrector
 from corrector.templates import Turn
 from tests.conftest import ROOT
@@ -20,6 +21,7 @@ from train.intervals import bootstrap, written
 from train.mending import Case, Outcome, cases, copied, likeness, markdown, summary
 from train.rows import Pair
 from train.wordings import Wordings
+from wire.errors import Dropped, Malformed, Rejected, Reported, TimedOut, Unreachable, WireError
 
 GOOD = (
     "Boil the water in a kettle first. Then warm the pot with a little of it. In it go the leaves, one spoon a cup. "
@@ -87,6 +89,39 @@ def test_what_breaks_off_may_be_ended_in_any_words_or_where_the_sentence_before_
     assert found.after == pytest.approx(after)
 
 
+class Failing:
+    """A corrector whose engine says so, whatever it is asked."""
+
+    def __init__(self, error: WireError) -> None:
+        self._error = error
+
+    async def correct(self, task: Task) -> AsyncIterator[str | Correction]:
+        yield task.draft
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Reported("an error in its stream", {}), TimedOut("silent"), Malformed("no JSON"), Rejected("400", 400, {}, b"")],
+    ids=lambda error: type(error).__name__,
+)
+async def test_one_that_the_engine_cannot_do_has_failed_and_the_run_goes_on(
+    error: WireError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corrector.corrector.RESTART_S", 0)
+    told = await mending.attempted(cast(Corrector, Failing(error)), Task((), "Tea.", ()))
+    assert (told.text, told.verdict, told.reason) == ("Tea.", "failed", str(error))
+
+
+@pytest.mark.parametrize("error", [Dropped("gone"), Unreachable("away"), Rejected("401", 401, {}, b"")], ids=str)
+async def test_an_engine_that_does_nothing_for_anybody_stops_it(
+    error: WireError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corrector.corrector.RESTART_S", 0)
+    with pytest.raises(type(error)):
+        await mending.attempted(cast(Corrector, Failing(error)), Task((), "Tea.", ()))
+
+
 def outcome(kind: str, before: float, after: float) -> Outcome:
     return Outcome(kind, "corrected", "rewritten", before, after, 1.0, 0, 1.0)
 
@@ -97,6 +132,7 @@ def test_a_summary_counts_nearer_and_farther() -> None:
     assert (pad.cases, pad.nearer, pad.farther) == (3, 2, 1)
     assert (fine.nearer, fine.farther, fine.interval) == (0, 0, (0.0, 0.0))
     assert "| pad | 3 | 2 | 1 |" in markdown(told)
+    assert "the answers are held out, and not the faults" in markdown(told)
 
 
 def test_texts_that_were_damaged_in_many_ways_are_no_surer_than_one_each() -> None:

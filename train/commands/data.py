@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from train.commands import FILE, PATH, engine_of, judge_options, judges_of, say, weights_of
+from train.commands import FILE, JUDGE, PATH, engine_of, judge_options, judges_of, say, weights_of
 
 
 @click.command()
@@ -34,10 +35,13 @@ from train.commands import FILE, PATH, engine_of, judge_options, judges_of, say,
 @click.option("--rewritten", default=0, show_default=True, help="Rewrites by hand, as train/rewrites.jsonl has them.")
 @click.option("--broken-off", default=0, show_default=True, help="Good answers that break off, to be ended.")
 @click.option("--held-out", multiple=True, type=FILE, help="Data to judge by: what opens as it does is left out.")
-@click.option(
-    "--scorer", "scorers", multiple=True, help="Judges that score what the data does not: measure, reward, llm."
-)
+@click.option("--scorer", "scorers", multiple=True, type=JUDGE, help="Judges that score what the data does not.")
 @judge_options
+@click.option(
+    "--score", "keys", multiple=True, metavar="KEY",
+    help="Objectives that --scorer scores; all that it decides, but an llm is to be told which.",
+)  # fmt: skip
+@click.option("--in-flight", default=16, show_default=True, help="Questions to a scorer at once.")
 @click.option("--objectives", type=FILE, help="An objectives.yaml: what keys of your own mean, for rows and scorers.")
 @click.option("--longest", default=900, show_default=True, help="Characters of an answer.")
 @click.option("--longest-context", default=2000, show_default=True, help="Characters of what led to it.")
@@ -60,6 +64,8 @@ def prepare(
     rewritten: int,
     held_out: tuple[Path, ...],
     scorers: tuple[str, ...],
+    keys: tuple[str, ...],
+    in_flight: int,
     objectives: Path | None,
     longest: int,
     longest_context: int,
@@ -72,16 +78,15 @@ def prepare(
     imhi:QUESTIONS.csv=FILE has the questions that IMHI's files of models' answers lack.
     """
     from corrector.objectives import read
-    from train.prepare import Mix, compose
+    from train.prepare import Mix, compose, fitting
     from train.readers import Skipped, unseen
     from train.rows import write
     from train.wordings import Wordings
 
     skipped = Skipped()
     wordings = Wordings().beside(tuple(read(objectives).objectives.values()) if objectives else ())
+    aims, judges = _aims(scorers, keys, wordings.firsts()), judges_of(scorers, "--scorer", **given)
     pairs = list(unseen((pair for source in sources for pair in _pairs(source, skipped)), held_out, skipped))
-    if scorers:
-        pairs = asyncio.run(_scored(pairs, judges_of(scorers, **given), wordings.firsts()))
     per_source = {}
     for text in take or ("*=1000000000",):
         name, _, count = text.rpartition("=")
@@ -93,8 +98,12 @@ def prepare(
         declined=declined, answered=answered, kept=kept, cleaned=cleaned, broken_off=broken_off, simplified=simplified,
         rewritten=rewritten, longest=longest, longest_context=longest_context,
     )  # fmt: skip
-    rows, report = compose(pairs, mix, wordings, seed, skipped)
+    usable = fitting(pairs, mix, skipped)
     out.parent.mkdir(parents=True, exist_ok=True)
+    if scorers:
+        asked_of = [given["llm_url"], given["llm_max_tokens"]]
+        usable = asyncio.run(_scored(usable, mix, judges, aims, in_flight, seed, out, asked_of))
+    rows, report = compose(usable, mix, wordings, seed, skipped)
     out.with_suffix(".md").write_text(report.markdown())
     for short in report.short:
         click.echo(f"less than was asked for: {short}", err=True)
@@ -121,15 +130,41 @@ def _pairs(source: str, skipped: Any) -> Iterator[Any]:
     return READERS[kind](Path(path), skipped, *([more] if more else []))
 
 
-async def _scored(pairs: list[Any], judges: list[Any], aims: dict[str, Any]) -> list[Any]:
+def _aims(scorers: tuple[str, ...], keys: tuple[str, ...], known: dict[str, Any]) -> dict[str, Any]:
+    """What is to be scored."""
+    if unknown := [key for key in keys if key not in known]:
+        raise click.UsageError(f"--score {', '.join(unknown)}: there are {', '.join(known)}")
+    if keys and not scorers:
+        raise click.UsageError("--score goes with --scorer")
+    if "llm" in scorers and not keys:
+        raise click.UsageError(
+            f"--scorer llm is asked of each pair by objective: --score says which of {', '.join(known)}"
+        )
+    return {key: known[key] for key in keys or known}
+
+
+async def _scored(
+    pairs: list[Any], mix: Any, judges: list[Any], aims: dict[str, Any], in_flight: int, seed: int, out: Path,
+    asked_of: list[Any],
+) -> list[Any]:  # fmt: skip
+    """By each judge in turn. A model is asked of those pairs only that --take takes, and what it says is kept."""
     from rich.progress import Progress
 
-    from train.scorer import scored
+    from train.judges.llm import LlmJudge
+    from train.prepare import taken
+    from train.scorer import questions, scored
 
     try:
         with Progress() as bar:
-            shown = bar.add_task("scoring", total=None)
-            return await scored(pairs, judges, aims, progress=lambda: bar.advance(shown))
+            for judge in judges:
+                costs = isinstance(judge, LlmJudge)
+                asked = questions(pairs, judge, aims, taken(pairs, mix, seed) if costs else None)
+                shown = bar.add_task(f"scoring by {judge.name}", total=len(asked))
+                pairs = await scored(
+                    pairs, judge, asked, in_flight, partial(bar.advance, shown),
+                    kept=out.with_suffix(".scored.jsonl") if costs else None, settings=asked_of,
+                )  # fmt: skip
+        return pairs
     finally:
         for judge in judges:
             await judge.aclose()

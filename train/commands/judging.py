@@ -12,7 +12,10 @@ import click
 
 from train.commands import (
     FILE,
+    JUDGE,
+    LLM_MAX_TOKENS,
     PATH,
+    TEMPLATE,
     digest_of,
     engine_of,
     judge_of,
@@ -23,19 +26,25 @@ from train.commands import (
     weights_of,
 )  # fmt: skip
 
-SERVED = ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url", "api_key_env")
+SERVED = ("template", "min_ratio", "max_ratio", "model", "adapter", "base_url", "api_key_env", "context")
+TIMEOUT_S = 600.0  # of a correction: nobody waits for it, and it is made beside as many others as the engine takes
 
 
 def _served(command: Any) -> Any:
     """Options of a corrector that is to be measured: one on an engine of ours, or one that is served already."""
     for option in (
-        click.option("--template", default="chat", show_default=True),
+        click.option("--template", type=TEMPLATE, help="The prompt.  [the one --adapter was trained with, or chat]"),
         click.option("--min-ratio", default=0.6, show_default=True),
         click.option("--max-ratio", default=1.5, show_default=True),
         click.option("--model", default="smollm2-135m-instruct", show_default=True, help="Or the URL's model."),
         click.option("--adapter", help="A LoRA in GGUF, for llama.cpp."),
         click.option("--api-key-env", help="The environment variable that holds the key of --base-url."),
         click.option("--base-url", help="A corrector that is being served already."),
+        click.option(
+            "--context",
+            type=click.IntRange(256),
+            help="Tokens of prompt and answer together.  [8192; 4096 of a --base-url]",
+        ),
     ):
         command = option(command)
     return command
@@ -52,14 +61,12 @@ def _served(command: Any) -> Any:
 )  # fmt: skip
 @click.option("--condition", "conditions", multiple=True, metavar="NAME=KEY,KEY", help="The first is the usual one.")
 @click.option("--by-segments", multiple=True, metavar="NAME", help="Conditions corrected as mode `segment` would.")
-@click.option(
-    "--judge", "kinds", multiple=True, default=("measure",), show_default=True, help="measure, reward or llm."
-)
+@click.option("--judge", "kinds", multiple=True, type=JUDGE, help="Who judges.  [measure]")
 @judge_options
 @click.option(
     "--people", multiple=True, type=FILE, help="What people said: judge_eval or pairs; to know the judges by."
 )
-@click.option("--title", default="Evaluation", show_default=True)
+@click.option("--title", help="Of the report.  [Evaluation]")
 @click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
 @click.option("--in-flight", default=4, show_default=True)
 @click.option("--seed", default=1, show_default=True)
@@ -78,9 +85,13 @@ def evaluate(
     """Is a corrector worth it? FILEs are policies' answers, which are corrected and judged; or, --mending, pairs."""
     if asked and not mending:
         raise click.UsageError("--asked goes with --mending, and FILEs are pairs then")
-    if mending and (given["conditions"] or given["by_segments"] or given["people"]):
-        raise click.UsageError("--condition, --by-segments and --people are for policies' answers, not for --mending")
     served = {name: given.pop(name) for name in SERVED}
+    if mending and any(given.values()):
+        raise click.UsageError(
+            "--condition, --by-segments, --judge and what judges need, --people and --title are for policies' answers, "
+            "not for --mending: there each answer has a right one to be compared with"
+        )
+    served["template"] = _template(served["template"], served["adapter"])
     out.mkdir(parents=True, exist_ok=True)
     aims, spec, settings = known_aims(objectives), _spec(in_flight, **served), _settings(**served)
     if mending:
@@ -106,7 +117,8 @@ async def _mended(
     todo = (mending.asked if asked else mending.cases)(pairs, aims, each, seed)
     _not_used(skipped)
     if not todo:
-        raise click.UsageError("--mending wants pairs with answers of 120 to 800 characters, and these have none")
+        sizes = f"{mending.SHORTEST} to {mending.LONGEST}"
+        raise click.UsageError(f"--mending wants pairs with answers of {sizes} characters, and these have none")
     with Progress() as bar:
         shown = bar.add_task("correcting", total=len(todo))
         async with running("c", spec, say) as corrector:
@@ -131,32 +143,31 @@ async def _judged(
     conditions: tuple[str, ...],
     by_segments: tuple[str, ...],
     kinds: tuple[str, ...],
-    reward: Path | None,
-    llm_url: str | None,
-    llm_model: str | None,
-    llm_key_env: str | None,
     people: tuple[Path, ...],
-    title: str,
+    title: str | None,
+    **given: Any,
 ) -> str:
     from rich.progress import Progress
 
     from corrector.running import running
+    from train import agreement, report
     from train import evaluate as real
-    from train import judges, report
     from train.readers import Skipped
 
     groups = _conditions(conditions, aims)
     if set(by_segments) - set(groups):
         raise click.UsageError(f"--by-segments names conditions, and there are: {', '.join(groups)}")
-    built = judges_of(kinds, reward, llm_url, llm_model, llm_key_env)
+    built = judges_of(kinds or ("measure",), "--judge", **given)
     skipped = Skipped()
     answered = real.drafts(files, each, skipped)
     if not answered:
         raise click.UsageError(
             "FILEs want policies' answers (`policy`, `query`, `answer`); for pairs there is --mending"
         )
-    settings_of_judges = [digest_of(reward), llm_url]
-    asked = {name: list(judges.labelled(file, aims, skipped, seed)) for name, file in _named(people).items()}
+    # What was not given is not there: what was said before there was such an option stays.
+    thinking = [given["llm_max_tokens"]] if given["llm_max_tokens"] is not None else []
+    settings_of_judges = [digest_of(given["reward"]), given["llm_url"], *thinking]
+    asked = {name: list(agreement.labelled(file, aims, skipped, seed)) for name, file in _named(people).items()}
     _not_used(skipped)
     async with contextlib.AsyncExitStack() as open_until_here:
         for judge in built:
@@ -177,9 +188,10 @@ async def _judged(
     undecided = {key for aims in groups.values() for key in (aim.key for aim in aims)}
     undecided -= {key for key in undecided if any(judge.decides(key) for judge in built)}
     remarks = [f"No judge that was asked decides {', '.join(sorted(undecided))}."] if undecided else []
+    remarks += report.unanswered(judged)
     remarks += [told for judge in built if (told := judge.remarks())]
     plots = report.plots(outcomes, judged, trusted, out)
-    return report.markdown(title, outcomes, judged, trusted, plots, remarks)
+    return report.markdown(title or "Evaluation", outcomes, judged, trusted, plots, remarks)
 
 
 def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple[Any, ...]]:
@@ -194,7 +206,7 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["llm", "measure", "reward"]))
+@click.argument("kind", type=JUDGE)
 @click.option("--on", "files", type=FILE, multiple=True, required=True, help="What people said: judge_eval or pairs.")
 @click.option("--fit", type=FILE, help="reward: train on these pairs first.")
 @click.option(
@@ -205,6 +217,7 @@ def _conditions(named: tuple[str, ...], aims: dict[str, Any]) -> dict[str, tuple
 @click.option("--base-url", help="llm: of an OpenAI-compatible service. Without, the model runs on an engine of ours.")
 @click.option("--model", help="llm: its name there, or for an engine of ours a packaged name or GGUF.")
 @click.option("--api-key-env", help="llm: the environment variable that holds the key.")
+@LLM_MAX_TOKENS
 @click.option("--objectives", type=FILE, default=Path("objectives.yaml"), show_default=True)
 @click.option("--limit", type=int, help="Questions of each file, drawn by the seed.")
 @click.option(
@@ -222,10 +235,11 @@ def judge(
     **given: Any,
 ) -> None:
     """How far a judge of this KIND agrees with people, by file and objective."""
-    from train import controls, judges
+    from train import agreement, controls, judges
     from train.readers import Skipped, normalised, unseen
 
     limit, in_flight, objectives = given.pop("limit"), given.pop("in_flight"), given.pop("objectives")
+    given["max_tokens"] = given.pop("llm_max_tokens")
     pairs = given.pop("controls")
     skipped = Skipped()
     ours = given["model"] if kind == "llm" and given["base_url"] is None else None
@@ -242,13 +256,13 @@ def judge(
         built = None if ours else judge_of(kind, **given)
     known = known_aims(objectives)
     asked = {
-        name: judges.sample(judges.labelled(file, known, skipped, seed), limit, seed)
+        name: agreement.sample(agreement.labelled(file, known, skipped, seed), limit, seed)
         for name, file in _named(files).items()
     }
 
     async def report() -> str:
-        async with _judging(built, ours, in_flight) as judge:
-            told = await judges.report(judge, asked, in_flight, seed)
+        async with _judging(built, ours, in_flight, given["max_tokens"]) as judge:
+            told = await agreement.report(judge, asked, in_flight, seed)
             if pairs is not None:
                 good = list(normalised(pairs, Skipped()))
                 told += "\n" + await controls.report(judge, good, known_aims(objectives), limit or 200, in_flight, seed)
@@ -270,14 +284,14 @@ def _not_used(skipped: Any) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _judging(built: Any, model: str | None, in_flight: int) -> AsyncIterator[Any]:
+async def _judging(built: Any, model: str | None, in_flight: int, max_tokens: int | None) -> AsyncIterator[Any]:
     """The judge that is built, or a language model as one, on an engine that runs as long as it is asked."""
     if model is not None:
         from corrector.running import served
-        from train.judges.llm import LlmJudge
+        from train.judges.llm import MAX_TOKENS, LlmJudge
 
         async with served("the judge", engine_of(model, None, None, in_flight), say) as endpoint:
-            yield LlmJudge(endpoint, model)
+            yield LlmJudge(endpoint, model, MAX_TOKENS if max_tokens is None else max_tokens)
         return
     try:
         yield built
@@ -328,18 +342,35 @@ def _spec(
     adapter: str | None,
     base_url: str | None,
     api_key_env: str | None,
+    context: int | None,
 ) -> Any:
     from corrector.corrector import CorrectorOptions
     from corrector.gate import GateOptions
     from corrector.running import CorrectorSpec
 
-    options = CorrectorOptions(template=template, gate=GateOptions(min_ratio=min_ratio, max_ratio=max_ratio))
-    return CorrectorSpec(engine=engine_of(model, adapter, base_url, in_flight, api_key_env), options=options)
+    gate = GateOptions(min_ratio=min_ratio, max_ratio=max_ratio)
+    options = CorrectorOptions(template=template, gate=gate, timeout_s=TIMEOUT_S)
+    return CorrectorSpec(engine=engine_of(model, adapter, base_url, in_flight, api_key_env, context), options=options)
 
 
-def _settings(api_key_env: str | None, adapter: str | None, **served: Any) -> dict[str, Any]:
+def _settings(api_key_env: str | None, adapter: str | None, context: int | None, **served: Any) -> dict[str, Any]:
     """What tells one corrector from another: files by what is in them, as the next may have the same name."""
     from corrector.engines.llamacpp import model_path
 
     model = weights_of(served["model"], served["base_url"])
-    return {**served, "model": model, "adapter": digest_of(model_path(adapter) if adapter else None)}
+    told = {**served, "model": model, "adapter": digest_of(model_path(adapter) if adapter else None)}
+    return told if context is None else {**told, "context": context}
+
+
+def _template(named: str | None, adapter: str | None) -> str:
+    """The prompt that is named, or the first one that the adapter was trained with, where it says so."""
+    from corrector.engines.llamacpp import model_path
+    from train.export import templates_of
+
+    try:
+        trained = templates_of(model_path(adapter)) if adapter else ()
+    except (OSError, ValueError) as error:
+        raise click.UsageError(f"--adapter {adapter}: {error}") from None
+    if named is not None and trained and named not in trained:
+        click.echo(f"{adapter} was trained with the prompt {', '.join(trained)}, and is asked in {named}", err=True)
+    return named or (trained[0] if trained else "chat")

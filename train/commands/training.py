@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from train.commands import FILE, MODEL, PATH, WORK
+from train.commands import FILE, MODEL, PATH, TEMPLATE, WORK
 
 
 @click.command()
@@ -15,7 +15,7 @@ from train.commands import FILE, MODEL, PATH, WORK
 @click.option("--out", type=PATH, required=True)
 @MODEL
 @WORK
-@click.option("--template", "templates", multiple=True, default=("ultrafeedback",), show_default=True)
+@click.option("--template", "templates", multiple=True, type=TEMPLATE, default=("ultrafeedback",), show_default=True)
 @click.option(
     "--stage", "stages", multiple=True, type=click.Choice(["identical", "equal", "better"]),
     default=("identical", "equal", "better"), show_default=True,
@@ -76,11 +76,12 @@ def _on_its_base(adapter: Path, base: Path) -> None:
     """Weights that were learnt beside others are noise: llama.cpp, which sees but their shapes, would serve them."""
     from corrector.engines.llamacpp import PACKAGED
     from train.export import same_base
+    from train.model import undigested
 
     record = adapter.parent / "run.json"
     trained_on = json.loads(record.read_text(encoding="utf-8"))["base"] if record.is_file() else str(base)
     if not same_base(trained_on, base):
-        packaged = (name for name, (_, file) in PACKAGED.items() if Path(file).stem == trained_on)
+        packaged = (name for name, (_, file) in PACKAGED.items() if Path(file).stem == undigested(trained_on))
         model = next(packaged, trained_on)
         raise click.UsageError(f"{adapter} was trained on {trained_on}, not on {base.name}: give --model {model}")
 
@@ -88,6 +89,7 @@ def _on_its_base(adapter: Path, base: Path) -> None:
 def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) -> str:
     from train import estimate
     from train.rows import read
+    from train.sft import CHECKPOINTS
 
     some = [row for row in read(rows) if row.kind in options["stages"]]
     batch, epochs, longest = options["batch"], options["epochs"], options["longest"]
@@ -96,8 +98,8 @@ def _estimate(rows: Path, options: dict[str, Any], devices: int, tflops: float) 
         longest=longest, packing=options["packing"],
     )  # fmt: skip
     return estimate.markdown(
-        done, full=options["rank"] == 0, epochs=epochs, batch=batch, longest=longest, devices=devices, tflops=tflops,
-        checkpointing=options["checkpointing"],
+        done, rank=options["rank"], epochs=epochs, batch=batch, longest=longest, devices=devices, tflops=tflops,
+        stages=len({row.kind for row in some}), checkpoints=CHECKPOINTS, checkpointing=options["checkpointing"],
     )  # fmt: skip
 
 
@@ -147,6 +149,10 @@ def export(
         except ValueError as error:
             raise click.UsageError(f"--blend {blend}: {error}") from None
         adapter = between
+    if merged is not None:  # first: of any base it can be made
+        exports.merged(folder, adapter, merged)
+        (merged / "README.md").write_text(card(merged.name, adapter, reports), encoding="utf-8")
+        click.echo(f"{merged}, its card: README.md")
     if gguf is not None:
         gguf.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -155,7 +161,3 @@ def export(
             raise click.UsageError(f"--gguf: {error}") from None
         gguf.with_suffix(".md").write_text(card(gguf.stem, adapter, reports), encoding="utf-8")
         click.echo(f"{gguf}: {gguf.stat().st_size / 1e6:.1f} MB, its card: {gguf.with_suffix('.md')}")
-    if merged is not None:
-        exports.merged(folder, adapter, merged)
-        (merged / "README.md").write_text(card(merged.name, adapter, reports), encoding="utf-8")
-        click.echo(f"{merged}, its card: README.md")

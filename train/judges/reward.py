@@ -109,16 +109,16 @@ def read(path: Path) -> RewardJudge:
     return RewardJudge(weights, margins)
 
 
-def fit(pairs: Iterable[Pair], seed: int = 1, objectives: Sequence[str] = OBJECTIVES) -> RewardJudge:
+def fit(pairs: Iterable[Pair], seed: int = 1) -> RewardJudge:
     """One model for each objective that at least ten pairs are about. Deterministic by seed."""
     given = list(pairs)
     weights, margins = {}, {}
-    for objective in objectives:
+    for objective in OBJECTIVES:
         about = [pair for pair in given if len(set(pair.scores.get(objective, (0.0, 0.0)))) == 2]
         if len(about) >= 10:
             weights[objective], margins[objective] = _fit_one(about, objective, seed)
     if not weights:
-        raise DataError(f"no ten pairs are about any of {', '.join(objectives)}")
+        raise DataError(f"no ten pairs are about any of {', '.join(OBJECTIVES)}")
     return RewardJudge(weights, margins)
 
 

@@ -6,6 +6,7 @@
 #                 ultrafeedback=ultrafeedback.jsonl, imhi:QUESTIONS.csv=imhi.csv, pairs=train.jsonl.gz
 # Rows name what the data is scored in, and nothing else, the identical ones too: what the paper calls unseen stays so.
 # IDENTICAL: rows of the warm-up.
+# HELD_OUT: files to judge by, with blanks between them: conversations that open as theirs are not trained on.
 # GPUS=4 BATCH=8  rows a GPU and pass; what does not fit into 512 is left out. CONFIG: accelerate's, for another layout.
 # TEMPLATE: another prompt than that of the first file's format; serve the corrector with the same.
 # DRY_RUN=1 says what it would take, and trains nothing: memory, steps, tokens, hours.
@@ -21,9 +22,11 @@ case ${data[0]} in  # as the release has a prompt for each of its data sets
   imhi*) template=imhi ;;
   *) template=ultrafeedback ;;
 esac
+held_out=()
+for file in ${HELD_OUT:-}; do held_out+=(--held-out "$file"); done
 mkdir -p "$out"
 $metaaligner train prepare "${data[@]}" --out "$out/rows.jsonl" --identical "${IDENTICAL:-5000}" --identical-as-scored \
-  --longest 6000 --longest-context 8000
+  --longest 6000 --longest-context 8000 "${held_out[@]}"
 settings=("$out/rows.jsonl" --out "$out/run" --model "$model" --template "${TEMPLATE:-$template}" --rank 0
   --learning-rate 1e-5 --epochs 2 --batch "$batch" --accumulate "$accumulate" --longest "${LONGEST:-2048}" --save-every 50)
 if [ -n "${DRY_RUN:-}" ]; then

@@ -135,17 +135,19 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## Damage mended, and what is fine left alone"
   echo
   echo "Held-out good answers, fine or damaged by rule along one objective: here there is a right correction, the answer"
-  echo "that was damaged. Likeness to it from 0 to 1; $cases cases of each kind. With the adapter:"
+  echo "that was damaged. Likeness to it from 0 to 1; $cases cases of each kind. But for the kinds that are marked unseen, the"
+  echo "damage is done by the rules, and in the words, that the training rows had: only the answers are held out. With the"
+  echo "adapter:"
   echo
-  cat "$out/mending/report.md"
+  grep '^|' "$out/mending/report.md"
   echo
   echo "The same, asked in the other prompt family that the adapter was trained with, \`ultrafeedback\`:"
   echo
-  cat "$out/mending-ultrafeedback/report.md"
+  grep '^|' "$out/mending-ultrafeedback/report.md"
   echo
   echo "The same without it, the base model alone:"
   echo
-  cat "$out/mending-plain/report.md"
+  grep '^|' "$out/mending-plain/report.md"
   echo
   echo "## Is the objective's text read?"
   echo
@@ -155,7 +157,7 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "and once more under the usual objectives. What is marked unseen is in no row of any training: of the manners neither"
   echo "the manner nor the objective, of the rest the words, names and phrases that are asked for:"
   echo
-  cat "$out/asked/report.md"
+  grep '^|' "$out/asked/report.md"
   echo
   of_the_shipped train/runs/results-asked.md
   echo
