@@ -5,15 +5,17 @@ a smaller form nothing is lost but a rounding to 8 bits.
 """
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 FOLDER = "metaaligner"
 ENDS = 1 << 20  # bytes of a file's head and tail that tell it from every other
-ABANDONED_S = 3600.0
+ABANDONED_S = 3600.0  # where a file system has no locks, who has not written for so long is taken for dead
 
 
 def requantised(source: Path, fallback: Path) -> Path:
@@ -28,8 +30,9 @@ def requantised(source: Path, fallback: Path) -> Path:
             folder.mkdir(parents=True, exist_ok=True)
             _sweep(folder)
             print(f"storing {source.name} as Q8_0", flush=True)
-            _store(source, made)
-            made.replace(folder / name)  # whole or not at all, also for another engine that does the same
+            with _at_work(made):
+                _store(source, made)
+                made.replace(folder / name)  # whole or not at all, also for another engine that does the same
         except OSError as error:
             failures.append(f"{folder}: {error.strerror or error}")
             with contextlib.suppress(OSError):
@@ -57,12 +60,32 @@ def _cache() -> list[Path]:
         return []
 
 
+@contextlib.contextmanager
+def _at_work(part: Path) -> Iterator[None]:
+    """Holds a lock on the file, which is gone with this process, however it ends: its id may soon be another's."""
+    with part.open("ab") as held:
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
 def _sweep(folder: Path) -> None:
-    """What somebody who was killed has left half written."""
+    """What those who were killed have left half written."""
     for part in folder.glob("*.part"):
         with contextlib.suppress(OSError):
-            if time.time() - part.stat().st_mtime > ABANDONED_S:
+            if _abandoned(part):
                 part.unlink()
+
+
+def _abandoned(part: Path) -> bool:
+    with part.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return time.time() - os.fstat(file.fileno()).st_mtime > ABANDONED_S
+    return True
 
 
 def _store(source: Path, target: Path) -> None:

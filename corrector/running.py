@@ -5,6 +5,8 @@ the gateway's own engines live longer than any corrector, and are the supervisor
 """
 
 import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -14,6 +16,7 @@ from pydantic import SerializeAsAny
 
 from corrector.corrector import Corrector, CorrectorOptions
 from corrector.engines import EngineOptions, load, socket_path
+from corrector.generation import LIMITS
 from corrector.strictyaml import Strict
 from corrector.supervisor import Log, Supervisor
 from wire.endpoint import Endpoint
@@ -39,20 +42,28 @@ def corrector_endpoint(name: str, spec: CorrectorSpec, run_dir: Path) -> Endpoin
 
 
 def corrector_of(name: str, spec: CorrectorSpec, endpoint: Endpoint) -> Corrector:
-    model = spec.engine.model or name
+    engine, options = spec.engine, spec.options
+    if any(limit in engine.request_fields for limit in LIMITS):  # not to be had for one token, as what goes ahead is
+        options = options.model_copy(update={"prefill_ahead": 0})
     return Corrector(
-        name, spec.options, endpoint, model=model, context_tokens=spec.engine.context,
-        salts_prefixes=spec.engine.salts_prefixes,
+        name, options, endpoint, model=engine.model or name, context_tokens=engine.context,
+        salts_prefixes=engine.salts_prefixes, request_fields=engine.request_fields,
     )  # fmt: skip
 
 
 @contextlib.contextmanager
 def run_dir() -> Iterator[Path]:
-    """A directory that only this user can enter, gone afterwards. Short: a socket's path has 107 bytes at most."""
+    """A directory that only this user can enter, gone afterwards. Short: a socket's path has 107 bytes at most.
+
+    It is locked as long: systemd-tmpfiles, which sweeps /tmp of what is some days old, lets be what is (tmpfiles.d(5)).
+    """
     directory = Path(tempfile.mkdtemp(prefix="metaaligner-", dir="/tmp"))
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
         yield directory
     finally:
+        os.close(lock)
         shutil.rmtree(directory, ignore_errors=True)
 
 

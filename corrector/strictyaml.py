@@ -6,9 +6,9 @@ Plain words stay words: only `true` and `false` are booleans (YAML 1.2), so `mod
 import difflib
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,6 +16,19 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 # What clients of an API put after its URL themselves; the longer ones first.
 ROUTES = ("/chat/completions", "/completions", "/responses", "/embeddings")
+# What the YAML library says, and what to do about it.
+HINTS = {
+    "mapping values are not allowed": ": put a text that has `: ` in it in quotes",
+    "did not find expected ',' or": ": within { } and [ ] put a text that has `: ` in it in quotes",
+    "found character that cannot start any token": ": put a text that begins so in quotes, and indent with spaces",
+}
+# What pydantic calls by Python's names.
+SHAPES = {
+    "tuple_type": "must be a list, such as [one, two]",
+    "list_type": "must be a list, such as [one, two]",
+    "dict_type": "must be a mapping of names to values",
+    "model_type": "must be a mapping of names to values",
+}
 
 Step = str | int
 Model = TypeVar("Model", bound=BaseModel)
@@ -24,17 +37,36 @@ Model = TypeVar("Model", bound=BaseModel)
 class Strict(BaseModel):
     """Base of every configuration model: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 def _http(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"{url!r} must be a URL such as https://host/v1")
+    """What may hold a secret is not told: errors go into logs, and to whoever looks at the console."""
+    if "@" in url:
+        raise ValueError(
+            "has an `@`, as a URL with a password in it: a key belongs in an environment variable, which "
+            "`api_key_env` names (an `@` in a path can be said `%40`)"
+        )
+    if "?" in url or "#" in url:
+        raise ValueError(
+            "ends in a query or a fragment, which no request would carry on: leave out what begins with `?` or `#` "
+            "(Azure needs no `api-version` at https://RESOURCE.openai.azure.com/openai/v1)"
+        )
+    if not _has_a_host(url):
+        raise ValueError("must be a URL such as https://host/v1")
     if (whole := url.rstrip("/")).endswith(ROUTES):
         route = next(route for route in ROUTES if whole.endswith(route))
         raise ValueError(f"{url!r} is a URL of one route: say {whole.removesuffix(route)!r}")
     return url
+
+
+def _has_a_host(url: str) -> bool:
+    """Also of what `urlsplit` refuses in words that repeat it."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not match
+        return False
 
 
 def _different(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -129,7 +161,9 @@ class Source:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             line = mark.line + 1 if mark else 1
-            raise ConfigError(path, line, f"not valid YAML: {error.problem or error.context}") from None
+            problem = str(error.problem or error.context)
+            hint = next((hint for known, hint in HINTS.items() if problem.startswith(known)), "")
+            raise ConfigError(path, line, f"not valid YAML: {problem}{hint}") from None
         except yaml.YAMLError as error:
             raise ConfigError(path, 1, f"not valid YAML: {' '.join(str(error).split())}") from None
         except RecursionError:
@@ -186,6 +220,10 @@ class Source:
             told = _meant(error.errors())
             where = _path(told, value)
             what = ".".join(map(str, where)) or _name(steps)
+            if told["type"] == "extra_forbidden":
+                hint = nearest(str(where[-1]), _keys(model, told["loc"][:-1]))
+                what = _name((*steps, *where[:-1]))
+                raise self.error(f"unknown key {str(where[-1])!r} in {what}{hint}", *steps, *where) from None
             raise self.error(f"{what}: {_sentence(told)}", *steps, *where) from None
         except (OSError, RuntimeError) as error:  # of a validator that looks for a file
             raise self.error(f"{_name(steps)}: {' '.join(str(error).split())[:200]}", *steps) from None
@@ -233,6 +271,27 @@ def _path(told: Any, value: Any) -> list[Step]:
     return [*steps, told["loc"][-1]] if told["type"] == "missing" else steps
 
 
+def _keys(model: type[BaseModel], steps: Iterable[Any]) -> set[str]:
+    """Those that the part of the model at the path may have."""
+    models = [model]
+    for step in steps:
+        fields = [one.model_fields[step] for one in models if step in one.model_fields]
+        if fields:  # else a number in a list, or the name of a union's member
+            models = [inner for field in fields for inner in _models(field.annotation)]
+    return {name for one in models for name in one.model_fields}
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
 def _sentence(error: Any) -> str:
+    if error["input"] is None and error["type"] != "value_error":
+        return "there is no value"
+    if error["type"] in SHAPES:
+        return SHAPES[error["type"]]
     message = str(error["msg"]).removeprefix("Value error, ")
     return message[:1].lower() + message[1:]

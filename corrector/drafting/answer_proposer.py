@@ -65,7 +65,7 @@ class Pointer:
         """After a token that was not expected: where it goes on. Nearest first, from where the pointer stood."""
         here = self._at or 0
         for length in range(min(LONGEST_MATCH, len(self.written)), 1, -1):
-            ends = self._ends(self.written[-length:])
+            ends = self._ends_of(self.written[-length:])
             if ends:
                 return min(ends, key=lambda end: (end < here, abs(end - here)))
         if self._at is None:
@@ -75,14 +75,14 @@ class Pointer:
                 return at + 1
         return min(here + 1, len(self.source))  # one was replaced
 
-    def _ends(self, words: list[int]) -> list[int]:
-        """Where in the source such a sequence ends."""
-        last, size = words[-1], len(words)
+    def _ends_of(self, tokens: list[int]) -> list[int]:
+        """Where in the source such a sequence of tokens ends."""
+        last, size = tokens[-1], len(tokens)
         ends, at = [], size - 2
         try:
             while True:
                 at = self.source.index(last, at + 1)
-                if self.source[at + 1 - size : at + 1] == words:
+                if self.source[at + 1 - size : at + 1] == tokens:
                     ends.append(at + 1)
         except ValueError:
             return ends

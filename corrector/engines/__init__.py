@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self, cast
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from corrector.strictyaml import Strict
 
@@ -28,6 +28,11 @@ class EngineOptions(Strict):
     def salts_prefixes(self) -> bool:
         """Does a request's `cache_salt` keep the prefixes that one tenant's prompts share from all others'?"""
         return False
+
+    @property
+    def request_fields(self) -> Mapping[str, JsonValue]:
+        """What a correction's request says besides, or otherwise; with null, what it leaves out."""
+        return {}
 
     def correcting(self) -> Self:
         """As it had better run for a corrector, whose answers are copies for the most part, where nothing is said."""
@@ -60,7 +65,7 @@ def kinds() -> list[str]:
 
 def load(kind: str) -> Engine:
     """The engine of that kind, one of `kinds()`."""
-    return cast(Engine, cast(Any, importlib.import_module(f"{__name__}.{kind}")))
+    return cast(Engine, importlib.import_module(f"{__name__}.{kind}"))
 
 
 def socket_path(run_dir: Path, options: EngineOptions) -> Path:

@@ -22,7 +22,7 @@ from corrector.engines.llamacpp import half_of_the_cores
 if TYPE_CHECKING:
     from corrector.serving.generator import Generator
 
-ONE_BY_ONE = "; they go one after the other"  # what is said of a model whose rows cannot share steps
+ONE_BY_ONE = "; they go one after the other"  # what is said of a model whose answers cannot share steps
 
 
 class Options(EngineOptions):
@@ -90,10 +90,10 @@ def generator(options: Options) -> "Generator":
     import torch
 
     from corrector.serving import checkpoint
-    from corrector.serving.alone import Alone
+    from corrector.serving.continuous_batching import ContinuousBatching
     from corrector.serving.generator import Generator, Limits
-    from corrector.serving.together import Together
-    from corrector.serving.worker import Worker
+    from corrector.serving.sequential import SequentialDecoding
+    from corrector.serving.worker import Decoder, Worker
 
     torch.set_num_threads(options.threads or half_of_the_cores())
     model, tokenizer = checkpoint.load(
@@ -101,15 +101,15 @@ def generator(options: Options) -> "Generator":
         trust_remote_code=options.trust_remote_code,
     )  # fmt: skip
     drafts = options.drafting == "prompt_lookup"
-    decoder: Together | Alone
+    decoder: Decoder
     try:
-        decoder = Together(model, options.draft_length if drafts else 0, options.draft_in_flight)
+        decoder = ContinuousBatching(model, options.draft_length if drafts else 0, options.draft_in_flight)
     except ValueError as error:
         print(f"{error}{ONE_BY_ONE}", file=sys.stderr)
-        decoder = Alone(model)
+        decoder = SequentialDecoding(model)
     limits = Limits(checkpoint.context(model, options.context), options.max_tokens, options.draft_lookup * drafts)
-    worker = Worker(decoder, options.parallel)
-    return Generator(options.model, tokenizer, checkpoint.ends(model, tokenizer), limits, worker.submit)
+    eos_token_ids = checkpoint.eos_token_ids(model, tokenizer)
+    return Generator(options.model, tokenizer, eos_token_ids, limits, Worker(decoder, options.parallel))
 
 
 def _end_with_the_gateway() -> None:

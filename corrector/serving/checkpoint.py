@@ -11,16 +11,16 @@ def load(model: str, *, adapter: str | None, dtype: str, device: str, trust_remo
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    place = _device(device)
+    torch_device = _device(device)
     # What bfloat16 saves on a GPU, it costs on most CPUs.
-    numbers = dtype if dtype != "auto" or place.type != "cpu" else "float32"
-    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=numbers, trust_remote_code=trust_remote_code)
+    torch_dtype = dtype if dtype != "auto" or torch_device.type != "cpu" else "float32"
+    loaded: Any = AutoModelForCausalLM.from_pretrained(model, dtype=torch_dtype, trust_remote_code=trust_remote_code)
     if adapter is not None:
         from peft import PeftModel
 
         loaded = PeftModel.from_pretrained(loaded, adapter).merge_and_unload()
     tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=trust_remote_code)
-    return loaded.to(place).eval(), tokenizer
+    return loaded.to(torch_device).eval(), tokenizer
 
 
 def _device(device: str) -> torch.device:
@@ -28,7 +28,7 @@ def _device(device: str) -> torch.device:
     return (found or torch.device("cpu")) if device == "auto" else torch.device(device)
 
 
-def ends(model: Any, tokenizer: Any) -> frozenset[int]:
+def eos_token_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """The tokens that end an answer."""
     told = model.generation_config.eos_token_id
     several = told if isinstance(told, list) else [told]

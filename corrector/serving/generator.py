@@ -1,15 +1,15 @@
-"""Requests to rows: their text to tokens, by the model's tokenizer, and their wishes to limits that can be kept."""
+"""Requests to generations: texts to tokens, by the model's tokenizer, and wishes to limits that can be kept."""
 
 import copy
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from corrector.serving.asked import Asked, Refused
+from corrector.serving.detokenizer import IncrementalDetokenizer
+from corrector.serving.generation import Generation, Piece, Sampling
 from corrector.serving.lookup import Lookup
-from corrector.serving.row import Piece, Row, Sampling
-from corrector.serving.text import Text
+from corrector.serving.request import CompletionRequest, Refused
 
 GREEDY_BELOW = 1e-5  # logits that are divided by less leave what a float holds
 SEEDS = 2**64  # so many there are
@@ -24,17 +24,26 @@ class Limits:
     lookup: int = 0
 
 
+class Decoding(Protocol):
+    """Where generations go on: `worker.Worker`."""
+
+    def submit(self, generation: Generation) -> None: ...
+
+    def stalled(self) -> bool: ...
+
+
 class Generator:
-    """One model by name, its tokenizer, and where its rows are submitted to."""
+    """One model by name, its tokenizer, and what decodes with it."""
 
     def __init__(
-        self, name: str, tokenizer: Any, ends: frozenset[int], limits: Limits, submit: Callable[[Row], None]
+        self, name: str, tokenizer: Any, eos_token_ids: frozenset[int], limits: Limits, decoding: Decoding
     ) -> None:
         self.name = name
-        self.submit = submit
+        self.submit = decoding.submit
+        self.stalled = decoding.stalled
         self._tokenizer = tokenizer
         self._decoding = copy.deepcopy(tokenizer)  # is used by another thread, and a tokenizer is not for two
-        self._ends = ends
+        self._eos_token_ids = eos_token_ids
         self._limits = limits
 
     def prompt_of_text(self, prompt: str | list[Any]) -> list[int]:
@@ -61,7 +70,9 @@ class Generator:
             raise Refused(f"messages: the model's chat template cannot render them: {error}", "messages") from None
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def row(self, prompt: list[int], asked: Asked, limit: int | None, tell: Callable[[Piece], Any]) -> Row:
+    def generation(
+        self, prompt: list[int], request: CompletionRequest, limit: int | None, tell: Callable[[Piece], Any]
+    ) -> Generation:
         if not prompt:
             raise Refused("the prompt is empty", "prompt")
         room = self._limits.context - len(prompt)
@@ -69,24 +80,26 @@ class Generator:
             most = self._limits.context
             told = f"This model's maximum context length is {most} tokens, and the prompt has {len(prompt)}"
             raise Refused(told, code="context_length_exceeded")
-        return Row(
+        sampling = _sampling(request)
+        drafts = self._limits.lookup and sampling.temperature == 0  # what is drawn is not held against a proposal
+        return Generation(
             prompt,
             limit=min(limit or self._limits.max_tokens, room),
-            ends=self._ends,
-            text=Text(self._text_of, prompt, asked.stops),
+            eos_token_ids=self._eos_token_ids,
+            detokenizer=IncrementalDetokenizer(self._text_of, prompt, request.stops),
             tell=tell,
-            sampling=_sampling(asked),
-            lookup=Lookup(self._limits.lookup) if self._limits.lookup else None,
+            sampling=sampling,
+            lookup=Lookup(self._limits.lookup) if drafts else None,
         )
 
     def _text_of(self, ids: list[int]) -> str:
         return self._decoding.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)  # type: ignore[no-any-return]
 
 
-def _sampling(asked: Asked) -> Sampling:
-    temperature = 1.0 if asked.temperature is None else asked.temperature
+def _sampling(request: CompletionRequest) -> Sampling:
+    temperature = 1.0 if request.temperature is None else request.temperature
     return Sampling(
         temperature if temperature >= GREEDY_BELOW else 0.0,
-        1.0 if asked.top_p is None else asked.top_p,
-        None if asked.seed is None else asked.seed % SEEDS,
+        1.0 if request.top_p is None else request.top_p,
+        None if request.seed is None else request.seed % SEEDS,
     )

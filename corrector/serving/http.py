@@ -1,20 +1,18 @@
-"""OpenAI's two completion APIs, on a Unix socket. Knows no model: `Generator` turns requests into rows."""
+"""OpenAI's two completion APIs, on a Unix socket. Knows no model: `Generator` turns requests into generations."""
 
 import asyncio
-import itertools
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from corrector.serving import asked
-from corrector.serving.asked import Asked, Chat, Completion, Refused
+from corrector.serving.generation import OUT_OF_MEMORY, Generation, Piece
 from corrector.serving.generator import Generator
-from corrector.serving.row import OUT_OF_MEMORY, Piece, Row
+from corrector.serving.request import Chat, Completion, CompletionRequest, Refused, read
 from wire import sse
 from wire.codec import dumps, loads
 
@@ -61,13 +59,13 @@ class Shape:
 
 
 async def completions(request: web.Request) -> web.StreamResponse:
-    body = asked.read(Completion, await _json(request))
+    body = read(Completion, await _json(request))
     generator = request.app[GENERATOR]
     return await _answer(request, body, generator.prompt_of_text(body.prompt), body.max_tokens)
 
 
 async def chat_completions(request: web.Request) -> web.StreamResponse:
-    body = asked.read(Chat, await _json(request))
+    body = read(Chat, await _json(request))
     messages = [message.model_dump() for message in body.messages]
     prompt = request.app[GENERATOR].prompt_of_messages(messages, body.chat_template_kwargs)
     return await _answer(request, body, prompt, body.max_completion_tokens or body.max_tokens)
@@ -78,37 +76,43 @@ async def models(request: web.Request) -> web.Response:
     return _body({"object": "list", "data": [told]})
 
 
-async def health(_: web.Request) -> web.Response:
-    return _body({"status": "ok"})
+async def health(request: web.Request) -> web.Response:
+    """A decoding that hangs answers nobody any more: who watches ends this process then."""
+    stalled = request.app[GENERATOR].stalled()
+    return _body({"status": "stalled" if stalled else "ok"}, 503 if stalled else 200)
 
 
-async def _answer(request: web.Request, body: Asked, prompt: list[int], limit: int | None) -> web.StreamResponse:
+async def _answer(
+    request: web.Request, body: CompletionRequest, prompt: list[int], limit: int | None
+) -> web.StreamResponse:
     generator = request.app[GENERATOR]
     pieces: asyncio.Queue[Piece] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    row = generator.row(prompt, body, limit, lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece))
+    generation = generator.generation(
+        prompt, body, limit, lambda piece: loop.call_soon_threadsafe(pieces.put_nowait, piece)
+    )
     chat = isinstance(body, Chat)
     shape = Shape(f"{'chatcmpl' if chat else 'cmpl'}-{uuid.uuid4().hex}", generator.name, chat)
-    generator.submit(row)
+    generator.submit(generation)
     try:
         if body.stream:
-            return await _streamed(request, shape, row, pieces, with_usage=body.with_usage)
-        return await _whole(shape, row, pieces)
+            return await _streamed(request, shape, generation, pieces, with_usage=body.with_usage)
+        return await _whole(shape, generation, pieces)
     finally:
-        row.cancelled = True  # also where the client has gone: aiohttp cancels us then
+        generation.cancelled = True  # also where the client has gone: aiohttp cancels us then
 
 
-async def _whole(shape: Shape, row: Row, pieces: asyncio.Queue[Piece]) -> web.Response:
+async def _whole(shape: Shape, generation: Generation, pieces: asyncio.Queue[Piece]) -> web.Response:
     text = []
     async for piece in _until_the_last(pieces):
         if piece.failure:
             return _body(_failed(piece), 503 if piece.code == OUT_OF_MEMORY else 500)
         text.append(piece.text)
-    return _body(shape.whole("".join(text), row.finish, _usage(row)))
+    return _body(shape.whole("".join(text), generation.finish, _usage(generation)))
 
 
 async def _streamed(
-    request: web.Request, shape: Shape, row: Row, pieces: asyncio.Queue[Piece], *, with_usage: bool
+    request: web.Request, shape: Shape, generation: Generation, pieces: asyncio.Queue[Piece], *, with_usage: bool
 ) -> web.StreamResponse:
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
     await response.prepare(request)
@@ -120,24 +124,24 @@ async def _streamed(
             return response
         await response.write(sse.encode(shape.chunk(piece.text, piece.finish)))
     if with_usage:
-        await response.write(sse.encode(shape.closing(_usage(row))))
+        await response.write(sse.encode(shape.closing(_usage(generation))))
     await response.write(sse.DONE)
     return response
 
 
-async def _until_the_last(pieces: asyncio.Queue[Piece]) -> AsyncIterator[Piece]:
-    for _ in itertools.count():
+async def _until_the_last(pieces: asyncio.Queue[Piece]) -> AsyncGenerator[Piece, None]:
+    while True:
         piece = await pieces.get()
         yield piece
         if piece.finish or piece.failure:
             return
 
 
-def _usage(row: Row) -> dict[str, int]:
+def _usage(generation: Generation) -> dict[str, int]:
     return {
-        "prompt_tokens": row.prompt_tokens,
-        "completion_tokens": row.generated,
-        "total_tokens": row.prompt_tokens + row.generated,
+        "prompt_tokens": generation.prompt_tokens,
+        "completion_tokens": generation.generated,
+        "total_tokens": generation.prompt_tokens + generation.generated,
     }
 
 

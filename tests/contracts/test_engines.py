@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from bench.weights import adapter_folder
+from bench.weights import adapter_folder, base_folder
 from corrector import engines
 from corrector.engines import EngineOptions, socket_path
 from corrector.generation import ContextTooLong, Usage, generate, request
@@ -35,7 +35,7 @@ from wire.endpoint import Endpoint, json_events
 
 VLLM = next(filter(None, (shutil.which(str(ROOT / "build/vllm/bin/vllm")), shutil.which("vllm"))), None)
 SLOTS = 4  # answers at once
-BASE, ADAPTER = ROOT / "build/engines/SmolLM2-135M-Instruct.Q4_1", ROOT / adapter_folder()
+BASE, ADAPTER = ROOT / base_folder(), ROOT / adapter_folder()
 # What any kind is given of this, as far as it has such options; and what one kind needs besides.
 ANY = {"model": str(BASE), "adapter": str(ADAPTER), "context": 2048, "parallel": SLOTS, "dtype": "float32"}
 NEEDS: dict[str, dict[str, Any]] = {
@@ -141,7 +141,7 @@ async def started(made: EngineOptions) -> AsyncIterator[Running]:
 def weights() -> None:
     """The embedded model and its adapter as folders, made once: by a process of its own, for what torch takes."""
     pytest.importorskip("torch", reason="the extra `train` is not installed")
-    if not (ADAPTER / "adapter_config.json").exists():
+    if not (BASE.exists() and (ADAPTER / "adapter_config.json").exists()):
         argv = [sys.executable, "-W", "ignore", "-m", "bench.weights"]
         subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from corrector.engines.llamacpp import model_path
-from corrector.requantised import requantised
+from corrector.requantised import _abandoned, _at_work, requantised
 
 PACKAGED = "smollm2-135m-instruct"
 
@@ -82,16 +82,38 @@ def test_two_files_of_one_name_are_two(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_what_was_left_half_written_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However young it is; but not what somebody is at work on."""
     monkeypatch.setattr("corrector.requantised._store", lambda source, made: made.write_bytes(b"stored"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder = tmp_path / "cache" / "metaaligner"
     folder.mkdir(parents=True)
-    for name, age in (("old.part", 7200), ("another-at-work.part", 5)):
-        (folder / name).touch()
-        os.utime(folder / name, (time.time() - age,) * 2)
+    (folder / "killed.part").touch()
     (tmp_path / "model.gguf").write_bytes(b"weights")
-    made = requantised(tmp_path / "model.gguf", tmp_path)
+    with _at_work(folder / "another-at-work.part"):
+        made = requantised(tmp_path / "model.gguf", tmp_path)
     assert {one.name for one in folder.iterdir()} == {"another-at-work.part", made.name}
+
+
+def test_what_is_being_written_is_not_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def store(source: Path, made: Path) -> None:
+        made.write_bytes(b"half")
+        assert not _abandoned(made)
+
+    monkeypatch.setattr("corrector.requantised._store", store)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "model.gguf").write_bytes(b"weights")
+    assert requantised(tmp_path / "model.gguf", tmp_path / "run").is_relative_to(tmp_path / "cache")
+
+
+def test_where_there_are_no_locks_age_tells_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", without)
+    for name, age_s, left in (("old.part", 7200, True), ("young.part", 5, False)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+        assert _abandoned(tmp_path / name) is left
 
 
 def test_a_full_disk_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,21 +3,35 @@
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
-from corrector.serving.asked import Completion, Refused
+from corrector.serving.generation import Generation, Sampling
 from corrector.serving.generator import Generator, Limits
-from corrector.serving.row import Sampling
+from corrector.serving.http import app
+from corrector.serving.request import Completion, Refused
 from tests.corrector.conftest import tokenizer
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 LOOP = "{% for one in range(99999) %}{% endfor %}"
 
 
+class Decoding:
+    """Nothing is decoded."""
+
+    def __init__(self, *, hangs: bool = False) -> None:
+        self._hangs = hangs
+
+    def submit(self, generation: Generation) -> None: ...
+
+    def stalled(self) -> bool:
+        return self._hangs
+
+
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     made = tokenizer()
     made.chat_template += "{{ ' (' + tone + ')' if tone else '' }}"
-    return Generator("m", made, frozenset(), Limits(100, 10), lambda row: None)
+    return Generator("m", made, frozenset(), Limits(100, 10, lookup=3), Decoding())
 
 
 def test_variables_of_the_template_may_be_set(generator: Generator) -> None:
@@ -46,5 +60,14 @@ def test_what_the_tokenizer_itself_is_told_may_not(generator: Generator, wish: d
 def test_what_no_float_and_no_seed_holds_is_taken_for_what_one_does(
     generator: Generator, wish: dict[str, Any], taken: Sampling
 ) -> None:
-    asked = Completion.model_validate({"prompt": "x", **wish})
-    assert generator.row([1], asked, 5, lambda _: None).sampling == taken
+    request = Completion.model_validate({"prompt": "x", **wish})
+    made = generator.generation([1], request, 5, lambda _: None)
+    assert made.sampling == taken
+    assert bool(made.lookup) == (taken.temperature == 0), "what is drawn is not held against a proposal"
+
+
+@pytest.mark.parametrize(("hangs", "status"), [(False, 200), (True, 503)])
+async def test_a_decoding_that_hangs_is_no_health(hangs: bool, status: int) -> None:
+    made = Generator("m", tokenizer(), frozenset(), Limits(100, 10), Decoding(hangs=hangs))
+    async with TestClient(TestServer(app(made))) as client, client.get("/health") as answer:
+        assert answer.status == status

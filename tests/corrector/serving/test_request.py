@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from corrector.serving.asked import Chat, Completion, Refused, read
+from corrector.serving.request import Chat, Completion, Refused, read
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
@@ -46,11 +46,11 @@ def test_no_value_of_the_client_is_repeated() -> None:
 
 
 def test_what_changes_nothing_may_be_said() -> None:
-    asked = read(
+    request = read(
         Completion,
         {"prompt": ["Hello"], "n": 1, "presence_penalty": 0.0, "logit_bias": {}, "echo": False, "user": "me"},
     )
-    assert asked.prompt == "Hello"
+    assert request.prompt == "Hello"
 
 
 def test_stop_is_one_or_several() -> None:

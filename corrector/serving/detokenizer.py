@@ -6,7 +6,7 @@ BEFORE = 6  # tokens that are decoded along with a new one: what it says may han
 BROKEN = "\ufffd"  # what a decoder makes of bytes that are no whole character yet
 
 
-class Text:
+class IncrementalDetokenizer:
     """The text of one answer. `decode` turns tokens into text; `before` are the tokens that the answer follows."""
 
     def __init__(self, decode: Callable[[list[int]], str], before: Sequence[int], stops: Sequence[str] = ()) -> None:

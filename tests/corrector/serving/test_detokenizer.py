@@ -6,7 +6,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corrector.serving.text import BROKEN, Text
+from corrector.serving.detokenizer import BROKEN, IncrementalDetokenizer
 from tests.corrector.conftest import tokenizer
 
 
@@ -20,7 +20,7 @@ def text_of(ids: list[int]) -> str:
 
 
 def pieces(text: str, stops: tuple[str, ...] = ()) -> list[str]:
-    shown = Text(text_of, bytewise()("Edit: ")["input_ids"], stops)
+    shown = IncrementalDetokenizer(text_of, bytewise()("Edit: ")["input_ids"], stops)
     given = []
     for token in bytewise()(text)["input_ids"]:
         given.append(shown.add(token))
@@ -57,6 +57,6 @@ def test_what_only_begins_like_a_stop_string_is_text() -> None:
 
 
 def test_a_character_that_the_limit_cuts_is_left_out() -> None:
-    shown = Text(text_of, [])
+    shown = IncrementalDetokenizer(text_of, [])
     ids = bytewise()("a🙂")["input_ids"]
     assert "".join([*(shown.add(token) for token in ids[:-1]), shown.end()]) == "a"

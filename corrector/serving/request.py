@@ -28,7 +28,7 @@ class StreamOptions(_Model):
     include_usage: bool = False
 
 
-class Asked(_Model):
+class CompletionRequest(_Model):
     """What both APIs have in common. A `Literal` field is one of which this engine knows only what changes nothing."""
 
     model: str | None = None
@@ -64,7 +64,7 @@ class Asked(_Model):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-class Completion(Asked):
+class Completion(CompletionRequest):
     """`/v1/completions`: a text to go on with, or its tokens."""
 
     prompt: str | list[str] | list[int] | list[list[int]]
@@ -105,7 +105,7 @@ class Message(BaseModel):
         return "".join(part["text"] for part in content)
 
 
-class Chat(Asked):
+class Chat(CompletionRequest):
     """`/v1/chat/completions`: messages to answer, in the model's own chat template."""
 
     messages: Annotated[list[Message], Field(min_length=1)]

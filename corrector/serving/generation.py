@@ -2,10 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from corrector.serving.detokenizer import IncrementalDetokenizer
 from corrector.serving.lookup import Lookup
-from corrector.serving.text import Text
+
+if TYPE_CHECKING:
+    import torch
+
+    from corrector.serving.continuous_batching import KVCache
 
 Finish = Literal["stop", "length"]
 OUT_OF_MEMORY = "out_of_memory"
@@ -31,21 +36,21 @@ class Sampling:
 
 
 @dataclass(slots=True, eq=False)
-class Row:
+class Generation:
     """`ids` begins with the prompt. `tell` is called by the thread that decodes."""
 
     ids: list[int]
     limit: int  # tokens that the answer may have
-    ends: frozenset[int]
-    text: Text
+    eos_token_ids: frozenset[int]
+    detokenizer: IncrementalDetokenizer
     tell: Callable[[Piece], Any]
     sampling: Sampling = Sampling()
     lookup: Lookup | None = None
     prompt_tokens: int = field(init=False)
     finish: Finish | None = field(default=None, init=False)
     cancelled: bool = field(default=False, init=False)  # nobody waits for it any more
-    state: Any = field(default=None, init=False)  # keys and values, if the decoder keeps any
-    generator: Any = field(default=None, init=False)  # of random numbers
+    cache: "KVCache | None" = field(default=None, init=False)  # if the decoder keeps one
+    random: "torch.Generator | None" = field(default=None, init=False)  # that tokens are drawn with
 
     def __post_init__(self) -> None:
         self.prompt_tokens = len(self.ids)
@@ -59,14 +64,14 @@ class Row:
         text = ""
         for token in tokens:
             self.ids.append(token)
-            if token not in self.ends:
-                text += self.text.add(token)
-            if token in self.ends or self.text.stopped:
+            if token not in self.eos_token_ids:
+                text += self.detokenizer.add(token)
+            if token in self.eos_token_ids or self.detokenizer.stopped:
                 self.finish = "stop"
             elif self.generated >= self.limit:
                 self.finish = "length"
             if self.finish:
-                text += self.text.end()
+                text += self.detokenizer.end()
                 break
         if text or self.finish:
             self.tell(Piece(text, self.finish))
