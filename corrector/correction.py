@@ -12,6 +12,7 @@ Verdict = Literal["corrected", "unchanged", "kept_original", "skipped", "failed"
 
 # Of several choices: an answer's verdict is the first of these that one of them has.
 _GRAVEST_CHOICE: tuple[Verdict, ...] = ("failed", "kept_original", "corrected", "unchanged", "skipped")
+REST_REFUSED = "; the rest is refused"  # of a reason, where what comes behind a refusal was left out
 _GRAVEST: tuple[Verdict, ...] = ("failed", "corrected", "kept_original", "unchanged", "skipped")
 
 
@@ -22,8 +23,8 @@ class Task:
     `segment`: the draft is only a stretch of an answer. `salt`: an engine that can shares computed prefixes among
     tasks of the same salt only. `headers` go to the engine with whatever it is asked.
 
-    `required`: those of the objectives that hold whatever else is asked for. `defined`: of the objectives, the last so
-    many are in the words of who asks.
+    `required`: those of the objectives that hold whatever else is asked for. `defined`: those that are in the words of
+    who asks.
     """
 
     context: tuple[Turn, ...]
@@ -35,16 +36,20 @@ class Task:
     salt: str = ""
     headers: Mapping[str, str] | None = None
     required: tuple[Objective, ...] = ()
-    defined: int = 0
+    defined: tuple[Objective, ...] = ()
 
     @property
     def may_refuse(self) -> bool:
         return any(aim.may_refuse for aim in self.objectives)
 
     @property
+    def may_change_script(self) -> bool:
+        return any(aim.other_script for aim in self.objectives)
+
+    @property
     def only_required(self) -> "Task":
         """The same toward what is required alone."""
-        return replace(self, objectives=self.required, defined=0)
+        return replace(self, objectives=self.required, defined=())
 
     @property
     def must_be_able_to_refuse(self) -> bool:
@@ -53,12 +58,16 @@ class Task:
     @property
     def configured(self) -> tuple[Objective, ...]:
         """The objectives whose words who asks may not know."""
-        return self.objectives[: len(self.objectives) - self.defined]
+        return tuple(aim for aim in self.objectives if aim not in self.defined)
 
 
 @dataclass(slots=True)
 class Correction:
-    """What became of one draft. `text` is what was sent, whole; `started` a `time.monotonic()`, 0 if nothing was."""
+    """What became of one draft. `text` is what was sent, whole; `started` a `time.monotonic()`, 0 if nothing was.
+
+    `refused`: it, or its end, is a refusal by what is required, so nothing may follow it. `error` says of a verdict
+    `failed` what went wrong, and holds no key and no text of a user.
+    """
 
     text: str
     verdict: Verdict
@@ -74,6 +83,8 @@ class Correction:
     total_s: float = 0.0
     started: float = 0.0
     gate_s: float = 0.0  # of all of the gate's looks together
+    refused: bool = False
+    error: str = ""
 
 
 async def last(pieces: AsyncGenerator[str | Correction, None]) -> Correction:
@@ -85,7 +96,7 @@ async def last(pieces: AsyncGenerator[str | Correction, None]) -> Correction:
     raise AssertionError("a correction ends in its Correction")
 
 
-def summed(parts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
+def verdict_of_parts(parts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
     """One verdict for all parts: any failure, else any rewriting, else any fault, else unchanged; and its reason."""
     verdicts = [verdict for verdict, _ in parts]
     gravest = next(verdict for verdict in _GRAVEST if verdict in verdicts)
@@ -96,9 +107,9 @@ def summed(parts: Sequence[tuple[Verdict, str]]) -> tuple[Verdict, str]:
     return gravest, reason
 
 
-def gravest(choices: Iterable[Correction]) -> Correction | None:
-    """The one that speaks for an answer of several choices; None where there is none."""
-    return min(choices, key=lambda told: _GRAVEST_CHOICE.index(told.verdict), default=None)
+def verdict_of_choices(choices: Iterable[Correction]) -> Correction | None:
+    """The correction whose verdict is that of an answer of several choices; None where there is none."""
+    return min(choices, key=lambda correction: _GRAVEST_CHOICE.index(correction.verdict), default=None)
 
 
 def first_resumed(parts: Iterable[tuple[str, int | None]]) -> int | None:

@@ -8,6 +8,7 @@ something is no refusal, nor is sympathy: the speaker must be who cannot, or hel
 import re
 
 WITHIN = 160  # characters: some say first that they understand
+LEAD = 60  # characters of a sentence, at most, before what in it declines
 # What stands in quotes, but at the beginning, somebody else is to say: "You could tell him: 'I can't lend you that.'"
 _QUOTED = re.compile(
     r"(?!\A)(?:\"[^\"\n]*\"?|“[^”\n]*”?|„[^“”\n]*[“”]?|«[^»\n]*»?|「[^」\n]*」?|(?<!\w)'[^'\n]*'(?!\w))"
@@ -92,8 +93,29 @@ _DECLINES = re.compile(
     re.IGNORECASE,
 )
 
+# What is declined goes to the end of the sentence, or to where that is taken back.
+_CLAUSE_END = re.compile(
+    r"[.!?:;\n。！？：；…]|,? (?:but|however|though|although|yet|still|nevertheless)\b", re.IGNORECASE
+)
+_GAP = re.compile(r"(\s)\s{2,}")  # some patterns begin at every line break, and skip white space
+
 
 def declines(text: str) -> bool:
     """Does it say so within its first characters?"""
     head = text.lstrip()[:WITHIN].replace("\u2019", "'")
     return _DECLINES.search(_QUOTED.sub("", head)) is not None
+
+
+def declined(text: str) -> list[str]:
+    """The clauses of a text that decline, wherever they stand, each from where its sentence begins."""
+    text = _GAP.sub(r"\1", text)
+    clauses: list[str] = []
+    end = 0
+    for match in _DECLINES.finditer(text.replace("\u2019", "'")):
+        if match.start() >= end:
+            sentence = max(text.rfind(mark, end, match.start() + 1) for mark in ".!?:;\n。！？") + 1
+            start = max(end, sentence, match.start() - LEAD)
+            closing = _CLAUSE_END.search(text, match.end())
+            end = closing.end() if closing else len(text)
+            clauses.append(text[start:end])
+    return clauses

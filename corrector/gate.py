@@ -4,13 +4,13 @@ import math
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from corrector import words
-from corrector.declining import WITHIN, declines
+from corrector.declining import WITHIN, declined, declines
 from corrector.strictyaml import Strict
 
 Fault = Literal[
@@ -21,6 +21,7 @@ SLACK_CHARS = 200  # lengths this close are never "far" apart
 PIECE_CHARS = 8  # by which a correction is known as a piece of its draft
 REFUSAL_CHARS = 400  # of a refusal, at most
 REFUSAL_SHARED = 0.2  # of its pieces, at most: what stands in the draft as well
+LOOP_SHARED = 0.3  # of the pieces of a sentence that is said again, at least: what the draft says again
 COPY_CHARS, COPY_SHARED = 40, 0.5  # so much that has been written, with so much of the draft, is no refusal to be
 SLACK_OF_A_SEGMENT = 0.25  # of its length, at most: an answer has many of them
 LOOP_TAIL_CHARS = 2400
@@ -29,8 +30,10 @@ MIXED = 0.2  # of the letters: so many are of another script in a text that has 
 _ASCII_LETTERS, _NOT_ASCII = re.compile(r"[A-Za-z]+"), re.compile(r"[^\x00-\x7f]")
 # From where one begins, and without going back: what has no end in a long text would cost the square of its length.
 _SENTENCE = re.compile(r"(?<![^.!?。！？\n])[^.!?。！？\n]{20,}+[.!?。！？\n]")
-# By itself a model ends for one of these; `length`, `content_filter`, `abort` and others are half an answer.
-_ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence", None)
+# By itself a model ends for one of the first, and for one of the others at its limit, with half an answer.
+_ENDED = ("stop", "eos", "eos_token", "end_turn", "stop_sequence")
+_AT_ITS_LIMIT = ("length", "max_tokens", "model_length")
+ENDINGS = (*_ENDED, *_AT_ITS_LIMIT)  # at anything else, such as `abort`, an engine gave the answer up
 
 
 class GateOptions(Strict):
@@ -62,35 +65,45 @@ def growing(
 
 def whole(
     draft: str, correction: str, finish_reason: str | None, options: GateOptions, slack: int = SLACK_CHARS, *,
-    may_refuse: bool = False,
+    may_refuse: bool = False, other_script: bool = False,
 ) -> Fault | None:  # fmt: skip
     """Every fault, of a finished correction. Both texts masked, so that code does not count as prose.
 
-    `may_refuse`: a refusal may be of any length, and in another language than what it refuses.
+    `finish_reason`: one of `ENDINGS`. `may_refuse`: a refusal may be of any length, in another language than what it
+    refuses, and broken off. `other_script`: any correction may be in other letters than its draft.
     """
     if not correction.strip():
         return "empty"
     fault = growing(draft, correction, options, slack, may_refuse=may_refuse)
     if fault is not None:
         return fault
-    if finish_reason not in _ENDED:
-        return "cut_off"
     if may_refuse and refuses(draft, correction):
         return None
+    if finish_reason not in _ENDED:
+        return "cut_off"
     if len(correction) < len(draft) * options.min_ratio and _lost(draft, correction, options, slack):
         return "too_short"
-    return "other_script" if _in_another_script(draft, correction) else None
+    return "other_script" if not other_script and _in_another_script(draft, correction) else None
 
 
 def loops(text: str) -> bool:
     """Does the text end in something said four times over, or say one sentence three times?"""
-    return bool(_tail(text)) or max(_sentences(text).values(), default=0) >= 3
+    return bool(_tail(text)) or bool(_said_again(text))
 
 
 def _has_loop_of(draft: str, correction: str) -> bool:
-    """Does the draft loop as well, if only in its midst, where the correction may have come to so far?"""
-    tail = " ".join(_tail(correction))
-    return loops(draft) or (bool(tail) and tail in " ".join(words.split(draft)))
+    """Does the draft say again whatever the correction does, if only in its midst, or in slightly other words?"""
+    if " ".join(_tail(correction)) not in " ".join(words.split(draft)):
+        return False
+    theirs = _said_again(draft)
+    return all(
+        said in theirs or any(_shared(once, said) >= LOOP_SHARED for once in theirs) for said in _said_again(correction)
+    )
+
+
+def _said_again(text: str) -> list[str]:
+    """The sentences that it says three times and more."""
+    return [said for said, times in _sentences(text).items() if times >= 3]
 
 
 def _tail(text: str) -> list[str]:
@@ -114,9 +127,18 @@ def _repeats(said: list[str], period: int, times: int) -> bool:
 
 
 def refuses(draft: str, correction: str) -> bool:
-    """Does it decline, shortly, and has hardly anything of the draft? Then nothing of the draft has to be in it."""
-    short = len(correction.strip()) <= REFUSAL_CHARS
-    return short and declines(correction) and _shared(draft, correction) <= REFUSAL_SHARED
+    """Does it decline, shortly, and has hardly anything of the draft? Then nothing of the draft has to be in it.
+
+    A draft may decline itself, and then do what it declines: such words of its own are not looked for.
+    """
+    if len(correction.strip()) > REFUSAL_CHARS or not declines(correction):
+        return False
+    return _shared(draft, correction, but=_declined(draft)) <= REFUSAL_SHARED
+
+
+def only_declines(draft: str) -> bool:
+    """Is there nothing in it but that?"""
+    return _pieces(draft.casefold()) <= _declined(draft)
 
 
 def may_yet_refuse(draft: str, begun: str) -> bool:
@@ -125,6 +147,7 @@ def may_yet_refuse(draft: str, begun: str) -> bool:
     if declines(text):
         return len(text) <= REFUSAL_CHARS
     copies = len(text) >= COPY_CHARS and _shared(draft, text) > COPY_SHARED
+    copies = copies and _shared(draft, text, but=_declined(draft)) > COPY_SHARED  # to look for it takes long
     return len(text) < WITHIN and not copies
 
 
@@ -134,10 +157,17 @@ def _lost(draft: str, correction: str, options: GateOptions, slack: int) -> bool
     return len(correction) < there * options.min_ratio and there - len(correction) > slack / 2
 
 
-def _shared(draft: str, correction: str) -> float:
-    """How much of the correction stands in the draft as well, from 0 to 1."""
-    ours = _pieces(correction.casefold())
-    return len(ours & _pieces(draft.casefold())) / max(len(ours), 1)
+def _shared(draft: str, correction: str, but: Set[str] = frozenset()) -> float:
+    """How much of the correction stands in the draft as well, from 0 to 1. `but`: unless the draft has nothing else."""
+    ours, theirs = _pieces(correction.casefold()), _pieces(draft.casefold())
+    if not theirs <= but:
+        ours, theirs = ours - but, theirs - but
+    return len(ours & theirs) / max(len(ours), 1)
+
+
+def _declined(draft: str) -> set[str]:
+    """The pieces of its clauses that decline."""
+    return {piece for clause in declined(draft) for piece in _pieces(clause.casefold())}
 
 
 def _pieces(text: str) -> set[str]:

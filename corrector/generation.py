@@ -4,11 +4,12 @@ import asyncio
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
+from corrector.gate import ENDINGS
 from corrector.segments import tokens
 from corrector.templates import Prompt
 from wire.codec import dumps, loads
@@ -29,6 +30,7 @@ _READ_CHARS = 400
 # llama.cpp gives up every answer in flight when all of them together want more memory than there is for their tokens.
 _FULL = re.compile(r"context size has been exceeded", re.IGNORECASE)
 SHORTEST_WAIT_S, LONGEST_WAIT_S = 0.25, 4.0
+LIMITS = ("max_tokens", "max_completion_tokens")  # what says how long an answer may be
 
 
 @dataclass(slots=True)
@@ -113,6 +115,8 @@ async def _generate(
             usage.completion_tokens += tokens(written)
     if usage.finish_reason is None:
         raise Dropped(f"{endpoint.name} ended its answer without a finish_reason")
+    if usage.finish_reason not in ENDINGS:
+        raise Dropped(f"{endpoint.name} gave its answer up: finish_reason {str(usage.finish_reason)[:40]!r}")
 
 
 def _meant(error: Rejected | Reported) -> WireError | ContextTooLong | _Full:
@@ -137,31 +141,33 @@ def _said(error: Rejected | Reported) -> str:
     return " ".join(part[:_READ_CHARS] for part in parts if isinstance(part, str))
 
 
-def request(model: str, prompt: Prompt, max_tokens: int, salt: str = "") -> tuple[str, Json]:
+def request(
+    model: str, prompt: Prompt, max_tokens: int, salt: str = "", fields: Mapping[str, Any] | None = None
+) -> tuple[str, Json]:
     """Path and body: a text is completed, messages are answered.
 
     `salt` is vLLM's `cache_salt`; a vLLM is also told not to mind what is repeated, as some checkpoints have it do: a
-    correction repeats its prompt.
+    correction repeats its prompt. `fields` stand above all that; one that is None is left out.
     """
-    asked = {"prompt": prompt} if isinstance(prompt, str) else {"messages": prompt}
     path = "/completions" if isinstance(prompt, str) else "/chat/completions"
     body = {
         "model": model,
-        **asked,
+        "prompt" if isinstance(prompt, str) else "messages": prompt,
         **({"cache_salt": salt, "repetition_penalty": 1.0} if salt else {}),
         "max_tokens": max_tokens,
         "temperature": 0,
         "stream": True,
         "stream_options": {"include_usage": True},
+        **(fields or {}),
     }
-    return path, body
+    return path, {name: value for name, value in body.items() if value is not None}
 
 
 def as_text(prompt: Prompt) -> str:
     return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
 
 
-async def _unstreamed(opened: Opened) -> AsyncIterator[list[dict[str, object]]]:
+async def _unstreamed(opened: Opened) -> AsyncGenerator[list[dict[str, object]], None]:
     """Some servers answer in one piece whatever they are asked."""
     try:
         answer = loads(await opened.read())

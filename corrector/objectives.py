@@ -3,7 +3,9 @@
 Knows nothing of policies; `gateway/config.py` holds the two files against each other.
 """
 
+import functools
 import hashlib
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +14,15 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from corrector import redaction
+from corrector.quoting import Quoting
 from corrector.strictyaml import ConfigError, Source, Strict, Variable, nearest, secret, unset
 
 Mode = Literal["full", "segment", "shadow", "off"]
 Audit = Literal["off", "metadata", "full"]
 
 MAX_OBJECTIVES = 32  # that apply to one request: a corrector's prompt is no book
+MAX_DESCRIPTION = 2000  # characters of an operator's own
+_UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # not Cf: Persian and emoji need their joiners
 
 
 class Objective(Strict):
@@ -25,22 +30,25 @@ class Objective(Strict):
 
     The rest is for the gate. `min_ratio`: where this is asked for, as little of a draft may be left. `may_refuse`:
     a correction may be a refusal, which has nothing of the draft, and none of its protected spans either.
+    `other_script`: a correction may be in other letters than its draft, as where another language is asked for.
     """
 
     key: str
     name: str
-    description: Annotated[str, Field(min_length=1, max_length=2000)]
+    description: Annotated[str, Field(min_length=1, max_length=MAX_DESCRIPTION)]
     min_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     may_refuse: bool = False
+    other_script: bool = False
 
 
 class _Written(Strict):
     """An objective in its long form."""
 
     name: str
-    description: Annotated[str, Field(min_length=1, max_length=2000)]
+    description: Annotated[str, Field(min_length=1, max_length=MAX_DESCRIPTION)]
     min_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     may_refuse: bool = False
+    other_script: bool = False
 
 
 class _Key(Strict):
@@ -191,12 +199,39 @@ def _objective(source: Source, key: str) -> Objective:
         raise source.error(f"the key {key!r} may hold letters, digits, - and _ only", "objectives", key)
     if isinstance(value, str):
         value = {"name": key.replace("_", " ").replace("-", " ").capitalize(), "description": value}
+    if not isinstance(value, (str, dict)):
+        message = f"the objective {key!r} must be a sentence, in quotes where it is no plain words, or a mapping"
+        raise source.error(f"the objective {key!r} has no description" if value is None else message, "objectives", key)
     written = source.parse(_Written, value, "objectives", key)
-    if not written.description.strip() or not written.name.strip():
-        raise source.error("name and description must not be empty", "objectives", key)
-    if "\n" in written.description.strip() or "\n" in written.name:
-        raise source.error("name and description must be one line each", "objectives", key)
+    for field, text in (("name", written.name), ("description", written.description)):
+        if (wrong := description_fault(text.strip(), MAX_DESCRIPTION)) is not None:
+            raise source.error(f"the {field} of {key!r} {wrong}", "objectives", key, field)
     return Objective(**{**written.model_dump(), "key": key, "description": written.description.strip()})
+
+
+def description_fault(text: str, longest: int) -> str | None:
+    """Why the text would not reach a corrector as one sentence, of `longest` characters at most; None if it would.
+
+    What is said follows on a name of the text: "the description of 'x' " + "must be one line".
+    """
+    if not 0 < len(text) <= longest:
+        return f"must have 1 to {longest} characters"
+    if any(unicodedata.category(char) in _UNPRINTED for char in text):
+        return "must be one line, without control characters"
+    for mark in "|;":  # `;` stands between objectives in every family's prompt
+        if mark in text:
+            return f"may not hold {mark!r}, which has a meaning in prompts"
+    if imitated := _structure().imitates(text):
+        return f"may not hold {imitated!r}, which has a meaning in prompts"
+    return None
+
+
+@functools.cache
+def _structure() -> Quoting:
+    """Of the prompts of all families."""
+    from corrector.templates import load, names  # they import this module
+
+    return Quoting(mark for name in names() for mark in load(name).DELIMITERS)
 
 
 def _set(source: Source, name: str, objectives: Mapping[str, Objective]) -> tuple[str, ...]:

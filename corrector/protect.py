@@ -9,45 +9,54 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from corrector import hidden
 from corrector.words import UNSPACED
 
 _CONTAINER = r"(?:[ \t]*(?:>|(?:[-*+]|[0-9]{1,9}[.)])(?=[ \t])))*[ \t]*"  # of list items and block quotes
 # Letters that may stand beside an address at once: those without spaces, and Hangul, whose particles follow a word.
 _UNSPACED = rf"{UNSPACED}\uac00-\ud7af"
 _NAME = rf"(?:[^\W{_UNSPACED}]|-)"  # a character of a name in an address
+# A line break inside inline code, but no border of a block: CommonMark's spans end with their paragraph.
+_SOFT = r"\r?\n(?![ \t]*(?:[\r\n>#|~]|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```))"
+_UNESCAPED = r"(?<!(?<!\\)\\`)"  # CommonMark: what a backslash stands before is text
+_ALONE = (
+    r"(?<![A-Za-z0-9_$\\]\$)"  # of a dollar; behind it, as a pattern is tried faster whose first character is known
+)
+# What models put behind a fence that begins behind words, `1. Install it: ```bash`: no sentence.
+_INFO = r"(?=[A-Za-z][\w+#.-]{0,30}[ \t]*(?:(?<=[ \t])[\w-]{1,30}=(?:(?!```)[^\n\r]){0,200})?[\n\r])"
+_SIGN = r"[\\^_={]"  # that a formula has and a price has not
+# Of a formula that has a sign: it may have spaces at its ends, or a line break. `$5 (x_1)` is an amount.
+_LINE = rf"(?=[^$]*{_SIGN})(?![ \t]*[0-9.,]+\s+(?:[A-Za-z]{{2}}|\())[^$\n]"
 # Where a span may begin. The named ones end where their closing mark stands; the rest are whole.
 _OPENER = (
-    rf"(?<![^\n\r])(?P<fence>{_CONTAINER}(?P<mark>`{{3,}}(?=[^`\n\r]*(?:[\n\r]|\Z))|~{{3,}}))",
-    r"(?P<ticks>`+)",
+    rf"(?<![^\n\r])\ufeff?(?P<fence>{_CONTAINER}(?P<mark>`{{3,}}(?=[^`\n\r]*(?:[\n\r]|\Z))|~{{3,}}))",
+    rf"(?P<ticks>`{_UNESCAPED}`*)(?P<late>(?<=```){_INFO})?",
     r"(?P<math>\$\$|\\[(\[]|\\begin\{(?P<env>[A-Za-z*]{1,20})\})",
-    r"(?P<url>(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.))",
+    r"(?P<tag><(?P<element>tool_call|pre)(?:[ \t][^<>\n]{0,200})?>)",
+    r"(?P<url>(?<![A-Za-z0-9])(?:[A-Za-z][A-Za-z0-9+.-]{1,15}+://|www\.))",
     # Pandoc's rule: "$5 and $10" is money, and so is "US$5", but none is in "H$_2$O" and "5$^\circ$C".
     r"(?:(?<![A-Za-z0-9_$\\])\$(?![\s$])|(?<=[A-Za-z0-9])\$(?=[\\^_]))[^$\n]{0,300}[^\s$\\]\$(?![\d$])",
-    rf"(?<![^\W{_UNSPACED}])(?<![.+-])(?:{_NAME}|[.+]){{1,64}}@{_NAME}{{1,63}}(?:\.{_NAME}{{1,63}}){{1,8}}",
+    # Where there is a sign of a formula, it may have spaces at both ends, go on in a second line, or be longer.
+    rf"\${_ALONE}(?=[ \t]){_LINE}{{1,300}}[ \t]\$(?![\d$])",
+    rf"\${_ALONE}(?![\s$0-9]){_LINE}{{1,300}}{_SOFT}[^$\n]{{0,300}}[^\s$\\]\$(?![\d$])",
+    rf"\${_ALONE}(?![\s$])(?=[^$]*\\[A-Za-z])[^$\n]{{300,2000}}[^\s$\\]\$(?![\d$])",
+    rf"(?<![^\W{_UNSPACED}])(?<![.+-])(?:{_NAME}|[.+]){{1,64}}+@{_NAME}{{1,63}}(?:\.{_NAME}{{1,63}}){{1,8}}",
     r"\[\[[0-9]{1,9}\]\]",  # what already looks like a placeholder is one more span
 )
-_CLOSER = re.compile(r"`+|\$\$|\\[)\]]|\\end\{[A-Za-z*]{1,20}\}")
+_CLOSER = re.compile(r"`+|~{3,}|\$\$|\\[)\]]|\\end\{[A-Za-z*]{1,20}\}|</(?:tool_call|pre)>")
+# Behind a fence, to the end of its line, if nothing but what it opens stands there.
+_BEHIND_FENCE = re.compile(r"[ \t]*(?P<info>[^`\n\r]*)(?=[\n\r]|\Z)")
+_FENCE_WITH_INFO = re.compile(r"(?<![^\n\r])[ \t>]*(?:`{3,}|~{3,})[ \t]*[^\s`~][^`\n\r]*[\n\r]")
+_FENCE_LINE = re.compile(r"(?<![^\n\r])[ \t>]*(?P<mark>`{3,}|~{3,})(?P<info>[^`\n\r]*)(?=[\n\r]|\Z)")
 _NEWLINE = re.compile(r"\r\n?|\n")
-# A line break inside inline code, but no border of a block: CommonMark's spans end with their paragraph.
-_SOFT_BREAK = re.compile(r"\r?\n(?![ \t]*(?:[\r\n>#|~]|[-*+][ \t]|[0-9]{1,9}[.)][ \t]|```))")
+_SOFT_BREAK = re.compile(_SOFT)
 _URL_STOP = re.compile(r"[\s<>\"'`\u3001\u3002\uff01\uff08\uff09\uff0c\uff1a\uff1b\uff1f\u300a-\u3011]|[()\[\]{}]")
 # A host of Latin letters ends before others; a path may go on in them, as a wiki's does.
 _HOST_END = re.compile(rf"[A-Za-z0-9.:@-]*[A-Za-z0-9](?=[{_UNSPACED}])")
 _BRACKETS = {")": "(", "]": "[", "}": "{"}
 _PARAGRAPH_END = re.compile(r"\n[ \t]*(?=[\r\n])")
 LONGEST_MATH = 4000
-FEWEST_WORDS = 6  # of a span that says something, rather than names it
-_WORD = re.compile(r"[^\W\d_]{2,}")
-_CODE = re.compile(r"[{}\[\]<>=_$\\/|#+&@%^~]|\w\(|\w\.\w|[;:](?=\n|\Z)")  # marks that prose has few of
-_IN_BRACES = r"(?:[^{}<>=;\[\]$\\|_@^~\"(]|(?<!\w)\()*"  # no code, in which a string may stand
-_SAYS = re.compile(
-    r"(?<!\\)\"(?P<double>(?:[^\"\\\n]|\\.)*)\"|(?<!\w\w)'(?P<single>[^'\n]*)'|(?<=[\s(=,:+])`(?P<ticks>[^`\n]*)`"
-    rf"|>(?P<tags>{_IN_BRACES})<|\{{(?P<braces>{_IN_BRACES})\}}"
-    r"|(?m:(?:(?<!\S)(?:#+|//+|--|/\*+|;+|%+|<!--)|^[ \t]*\*+)[ \t]+(?P<comment>[^\n]*))"
-)
-_PHRASE = re.compile(rf"\S\s+\S+\s+\S|[{_UNSPACED}]{{4}}")  # three words at least
-_SAID = re.compile(r"[^\W_]")
-_SCHEME = re.compile(r"\A(?:[A-Za-z][A-Za-z0-9+.-]{1,15}://|www\.)")
+LONGEST_BLOCK = 20_000  # of a formula that begins a line, of an environment, and of what stands in tags
 NOTHING = r"(?!)"  # the pattern of no further spans
 PLACEHOLDER = re.compile(r"\[\[([0-9]{1,9})\]\]")
 _UNFINISHED = re.compile(r"\[(?:\[(?:[0-9]{1,9}\]?)?)?\Z")  # a tail that may become a placeholder
@@ -68,8 +77,10 @@ def mask(text: str, also: str = NOTHING) -> Masked:
     """
     spans: list[str] = []
     kept: list[str] = []
-    done = 0
-    for opener, end in _openers(text, also):
+    if done := _begun_code(text):
+        spans.append(text[:done])
+        kept.append("[[1]]")
+    for opener, end in _openers(text, also, done, whole=True):
         if end:
             spans.append(text[opener.start() : end])
             kept += (text[done : opener.start()], f"[[{len(spans)}]]")
@@ -94,12 +105,8 @@ def spoken(masked: Masked) -> str:
     A small model that is to say whether it would refuse it sees a program there else, and nothing to refuse.
     """
 
-    def said(match: re.Match[str]) -> str:
-        span = masked.spans[int(match[1]) - 1]
-        rest = map(_within_marks, _SAYS.sub("\n", span).splitlines())
-        return "\n".join((*_phrases(span), *(line for line in rest if _says_something(line)))) or span
-
-    return PLACEHOLDER.sub(said, masked.text)
+    said = hidden.reader(masked.spans)
+    return PLACEHOLDER.sub(lambda match: said(masked.spans[int(match[1]) - 1]), masked.text)
 
 
 def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int]:
@@ -115,28 +122,35 @@ def uncut(text: str, places: Iterable[int], also: str = NOTHING) -> Iterator[int
             if opener is None:
                 start = end = len(text) + 1
             else:
-                start, end = opener.start(), closed or _last_end(text, opener)
+                start, end = opener.start(), _last_end(text, opener, closed)
         if not start < place < end:
             yield place
 
 
-def _last_end(text: str, opener: re.Match[str]) -> int:
-    """How far a span could reach that begins here, and whose closing mark is missing so far."""
-    if opener["math"]:
-        return opener.end() + LONGEST_MATH
+def _last_end(text: str, opener: re.Match[str], closed: int) -> int:
+    """How far a span could reach that begins here, if its closing mark is missing so far."""
+    if opener["late"] is not None and not _FENCE_WITH_INFO.search(text, opener.end()):
+        # What looks like an inline span now may still be a fence.
+        return _late_fence_end(opener, _Closers(text)) or len(text) + 1
+    if closed:
+        return closed
+    if opener["math"] or opener["tag"]:
+        return opener.end() + _longest(text, opener)
     if opener["ticks"]:
         border = _PARAGRAPH_END.search(text, opener.end())
         return border.start() if border else len(text) + 1
     return opener.end()
 
 
-def _openers(text: str, also: str) -> Iterator[tuple[re.Match[str], int]]:
-    """Where spans may begin, each with its end: 0 if its closing mark is missing, and it is text after all."""
+def _openers(text: str, also: str, at: int = 0, *, whole: bool = False) -> Iterator[tuple[re.Match[str], int]]:
+    """Where spans may begin, each with its end: 0 if its closing mark is missing, and it is text after all.
+
+    `whole`: no more text will come. A formula that is open then has been cut off.
+    """
     opener = re.compile("|".join((*_OPENER, f"(?:{also})")))
     closers = _Closers(text)
-    at = 0
     while match := opener.search(text, at):
-        end = _end(text, match, closers)
+        end = _end(text, match, closers) or (len(text) if whole and _cut_off(match, closers) else 0)
         yield match, end
         # Within `\[` that nothing closes, what looks like a placeholder may begin: `\[[1]]`.
         at = end or (match.start() + 1 if match["math"] else match.end())
@@ -148,7 +162,14 @@ class _Closers:
     def __init__(self, text: str) -> None:
         self._places: dict[str, list[int]] = {}
         for match in _CLOSER.finditer(text):
-            self._places.setdefault(match.group(), []).append(match.start())
+            mark, start = match.group(), match.start()
+            self._places.setdefault(mark, []).append(start)
+            fence = mark[0] in "`~" and len(mark) > 2 and _begins_line(text, start)
+            if fence and (behind := _BEHIND_FENCE.match(text, match.end())):
+                mark = "```info" if behind["info"].strip() else f"{mark}\n"
+                self._places.setdefault(mark, []).append(match.end())
+        self.last_sign = max(text.rfind(sign) for sign in "^_={")
+        self.last_paragraph = max((match.end() for match in _PARAGRAPH_END.finditer(text.rstrip())), default=0)
 
     def after(self, mark: str, start: int) -> int:
         """The first place of the mark from `start` on; -1 if there is none."""
@@ -161,18 +182,67 @@ def _end(text: str, opener: re.Match[str], closers: _Closers) -> int:
     """Where the span ends that begins here; 0 if its closing mark is missing, and it is text after all."""
     if opener["fence"] is not None:
         return _fence_end(text, opener)
+    if opener["late"] is not None and (end := _late_fence_end(opener, closers)):
+        return end
     if opener["ticks"]:
         place = closers.after(opener["ticks"], opener.end())
         return place + len(opener["ticks"]) if place > 0 and _one_paragraph(text, opener.end(), place) else 0
     if opener["math"]:
         mark = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}.get(opener["math"], rf"\end{{{opener['env']}}}")
         place = closers.after(mark, opener.end() + 1)
-        near = 0 < place <= opener.end() + LONGEST_MATH
-        inline = mark == r"\)" and near and "\n" in text[opener.end() : place]
-        return place + len(mark) if near and not inline else 0
+        near = 0 < place <= opener.end() + _longest(text, opener)
+        broken = mark == r"\)" and near and not _one_formula(text, opener.end(), place)
+        return place + len(mark) if near and not broken else 0
+    if opener["tag"]:
+        mark = f"</{opener['element']}>"
+        place = closers.after(mark, opener.end())
+        return place + len(mark) if 0 < place <= opener.end() + LONGEST_BLOCK else 0
     if opener["url"]:
         return _url_end(text, opener)
     return opener.end()
+
+
+def _late_fence_end(opener: re.Match[str], closers: _Closers) -> int:
+    """Past the next fence that is alone on its line, if none begins in between with what it opens; else 0."""
+    place = closers.after(f"{opener['ticks']}\n", opener.end())
+    return place if place > 0 and not 0 < closers.after("```info", opener.end()) < place else 0
+
+
+def _longest(text: str, opener: re.Match[str]) -> int:
+    """How many characters a formula or an element may have."""
+    return LONGEST_BLOCK if opener["tag"] or _is_display(text, opener) else LONGEST_MATH
+
+
+def _is_display(text: str, opener: re.Match[str]) -> bool:
+    """Is it a formula of its own: an environment, or one that begins a line?"""
+    if opener["env"] or opener["math"] not in ("$$", r"\["):
+        return bool(opener["env"])
+    return _begins_line(text, opener.start())
+
+
+def _begins_line(text: str, place: int) -> bool:
+    """Is there nothing before it in its line but a few marks of block quotes?"""
+    before = text[max(0, place - 32) : place]
+    return not before.rpartition("\n")[2].strip(" \t>") and ("\n" in before or place <= 32)
+
+
+def _cut_off(opener: re.Match[str], closers: _Closers) -> bool:
+    """Is it a formula that the text ends in, before its closing mark?"""
+    late = closers.last_paragraph <= opener.start() and closers.last_sign >= opener.end()
+    return late and _is_display(opener.string, opener)
+
+
+def _begun_code(text: str) -> int:
+    """Past the fence that closes the code which a text begins with, as its opening one stood in what it goes on from.
+
+    One fence of an odd number, alone on its line, behind lines of which none reads as prose; else 0.
+    """
+    first = _FENCE_LINE.search(text)
+    if first is None or first["info"].strip() or not text[: first.start()].strip():
+        return 0
+    if sum(1 for _ in _FENCE_LINE.finditer(text)) % 2 == 0:
+        return 0
+    return first.end() if hidden.is_code(text[: first.start()]) else 0
 
 
 def _fence_end(text: str, opener: re.Match[str]) -> int:
@@ -199,14 +269,22 @@ def _fence_end(text: str, opener: re.Match[str]) -> int:
     return last
 
 
-def _one_paragraph(text: str, start: int, end: int) -> bool:
-    """Does at most one line break stand between, and no border of a block?"""
-    first = text.find("\n", start, end)
-    if first < 0:
-        return True
-    first -= text[first - 1] == "\r" and first > start
-    soft = _SOFT_BREAK.match(text, first)
-    return soft is not None and text.find("\n", soft.end(), end) < 0
+def _one_paragraph(text: str, start: int, end: int, breaks: int = 2) -> bool:
+    """Do at most so many line breaks stand between, and no border of a block?"""
+    at = start
+    while breaks and (first := text.find("\n", at, end)) >= 0:
+        first -= text[first - 1] == "\r" and first > start
+        soft = _SOFT_BREAK.match(text, first)
+        if soft is None:
+            return False
+        at, breaks = soft.end(), breaks - 1
+    return text.find("\n", at, end) < 0
+
+
+def _one_formula(text: str, start: int, end: int) -> bool:
+    """Is it one line, or two and has a sign that prose has not? `\\(` may be an escaped bracket."""
+    first, _, second = text[start:end].partition("\n")
+    return not second or ("\n" not in second and bool(second.strip()) and any(map((first + second).count, "\\^_={+")))
 
 
 def _url_end(text: str, opener: re.Match[str]) -> int:
@@ -238,43 +316,7 @@ def prose(masked_text: str) -> bool:
 
 def hides_prose(masked: Masked) -> bool:
     """Do the spans say something, as code does not: one of them, a line, what is in its strings, or all together?"""
-    if any(map(_has_prose, masked.spans)):
-        return True
-    if sum(_words(said) for span in masked.spans for said in _phrases(span)) >= FEWEST_WORDS:
-        return True
-    return _reads_as_prose(" ".join(_within_marks(_SCHEME.sub("", span)) for span in masked.spans))
-
-
-def _within_marks(span: str) -> str:
-    """From its first letter or figure to its last."""
-    first, last = _SAID.search(span), _SAID.search(span[::-1])
-    return span[first.start() : len(span) - last.start()] if first and last else ""
-
-
-def _has_prose(span: str) -> bool:
-    return any(_reads_as_prose(_within_marks(part)) for part in (span, *span.splitlines()))
-
-
-def _phrases(span: str) -> list[str]:
-    """In strings, in comments, between tags and in braces; where it is but a word or two, it is a name."""
-    said = (match[match.lastgroup or 0] for match in _SAYS.finditer(span))
-    return [text.strip() for text in said if _says_something(text)]
-
-
-def _says_something(text: str) -> bool:
-    return _PHRASE.search(text) is not None and not _mostly_code(text)
-
-
-def _reads_as_prose(said: str) -> bool:
-    return _words(said) >= FEWEST_WORDS and not _mostly_code(said)
-
-
-def _mostly_code(said: str) -> bool:
-    return len(_CODE.findall(said)) >= _words(said) * 0.1
-
-
-def _words(said: str) -> int:
-    return max(len(_WORD.findall(said)), sum(map(str.isalpha, said)) // 4)  # some languages have no spaces
+    return hidden.hides(masked.spans)
 
 
 class SpanLost(Exception):

@@ -10,15 +10,16 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
-from corrector.correction import Correction, Task, first_resumed, last, summed
+from corrector.correction import REST_REFUSED, Correction, Task, first_resumed, last, verdict_of_parts
 from corrector.corrector import Corrector
+from corrector.structured import PerhapsJson, is_json
 from corrector.templates import Turn
 
 
 @dataclass(slots=True, eq=False)
 class _Segment:
     draft: str
-    said: asyncio.Queue[str | Correction | Exception] = field(default_factory=asyncio.Queue)
+    pieces: asyncio.Queue[str | Correction | Exception] = field(default_factory=asyncio.Queue)
     correction: Correction | None = None
 
     @property
@@ -41,30 +42,38 @@ class SegmentedDraft:
         self._started = 0.0
         self._closed = False
         self._whole = False  # one segment is the whole answer
+        self._perhaps_json = PerhapsJson(holds=not task.required)  # that is not cut
 
     def grow(self, piece: str) -> None:
         """More of the draft. The segments that it completes are begun."""
-        self._begin(self._segmenter.feed(piece))
+        self._begin(self._segmenter.feed(self._perhaps_json.feed(piece)))
 
     def end(self) -> None:
         """The draft is whole."""
-        rest = self._segmenter.finish()
+        text = self._perhaps_json.finish()
+        rest = [text] if is_json(text) else [*self._segmenter.feed(text), *self._segmenter.finish()]
         self._whole = not self._segments and len(rest) == 1
         self._begin(rest)
         self._ready.put_nowait(None)
 
     async def corrected(self) -> AsyncGenerator[str | Correction, None]:
-        """Pieces of the text to send, in order, then the `Correction` of it all.
+        """Pieces of the text to send, in order, then the `Correction` of it all, once the draft is whole.
 
         Raises `WireError` if the engine fails and `task.keep_draft_on_failure` is False.
         """
+        sent: list[Correction] = []
         try:
             while (segment := await self._ready.get()) is not None:
-                while isinstance(said := await segment.said.get(), str):
-                    yield said
-                if isinstance(said, Exception):
-                    raise said
-            yield self._joined()
+                if sent and sent[-1].refused:  # nothing may follow; how the draft ends has still to be known
+                    continue
+                while isinstance(piece := await segment.pieces.get(), str):
+                    yield piece
+                if isinstance(piece, Exception):
+                    raise piece
+                sent.append(piece)
+                if piece.refused:
+                    await self.aclose()
+            yield self._joined(sent)
         finally:
             await self.aclose()
 
@@ -77,11 +86,12 @@ class SegmentedDraft:
 
     def _begin(self, drafts: list[str]) -> None:
         self._started = self._started or (time.monotonic() if drafts else 0.0)
-        for draft in drafts if not self._closed else ():
+        for draft in drafts:
             segment = _Segment(draft)
             self._segments.append(segment)
-            self._ready.put_nowait(segment)
-            self._running.append(asyncio.create_task(self._correct(segment)))
+            if not self._closed:
+                self._ready.put_nowait(segment)
+                self._running.append(asyncio.create_task(self._correct(segment)))
 
     async def _correct(self, segment: _Segment) -> None:
         async with self._places:
@@ -91,9 +101,9 @@ class SegmentedDraft:
                     async for piece in pieces:
                         if isinstance(piece, Correction):
                             segment.correction = piece
-                        segment.said.put_nowait(piece)
+                        segment.pieces.put_nowait(piece)
             except Exception as error:  # whatever it is, who waits for the segment must hear of it
-                segment.said.put_nowait(error)
+                segment.pieces.put_nowait(error)
 
     def _context(self, segment: _Segment) -> tuple[Turn, ...]:
         """The conversation, and what the answer has said before this segment.
@@ -108,26 +118,31 @@ class SegmentedDraft:
             (*self._task.context, Turn("assistant", f"[...] {said}" if cut else said)) if said else self._task.context
         )
 
-    def _joined(self) -> Correction:
-        told = [segment.correction for segment in self._segments if segment.correction is not None]
-        if not told:
+    def _joined(self, sent: list[Correction]) -> Correction:
+        """The correction that they make; what went into others behind a refusal is counted too."""
+        if not sent:
             return Correction("", "skipped", "empty_draft")
-        verdict, reason = summed([(one.verdict, one.reason) for one in told])
+        made = [segment.correction for segment in self._segments if segment.correction is not None]
+        verdict, reason = verdict_of_parts([(one.verdict, one.reason) for one in sent])
+        if len(sent) < len(self._segments):
+            reason = f"{reason}{REST_REFUSED}"
         return Correction(
-            text="".join(one.text for one in told),
+            text="".join(one.text for one in sent),
             verdict=verdict,
             reason=reason,
-            prompt_tokens=sum(one.prompt_tokens for one in told),
-            completion_tokens=sum(one.completion_tokens for one in told),
-            parts=sum(one.parts for one in told),
-            dropped_turns=max(one.dropped_turns for one in told),
-            shortened_turn=any(one.shortened_turn for one in told),
-            resumed_at=first_resumed((one.text, one.resumed_at) for one in told),
-            queue_s=next((one.queue_s for one in told if one.queue_s is not None), None),
-            first_token_s=next((one.first_token_s for one in told if one.first_token_s is not None), None),
+            prompt_tokens=sum(one.prompt_tokens for one in made),
+            completion_tokens=sum(one.completion_tokens for one in made),
+            parts=sum(one.parts for one in sent),
+            dropped_turns=max(one.dropped_turns for one in sent),
+            shortened_turn=any(one.shortened_turn for one in sent),
+            resumed_at=first_resumed((one.text, one.resumed_at) for one in sent),
+            queue_s=next((one.queue_s for one in sent if one.queue_s is not None), None),
+            first_token_s=next((one.first_token_s for one in sent if one.first_token_s is not None), None),
             total_s=time.monotonic() - self._started,
             started=self._started,
-            gate_s=sum(one.gate_s for one in told),
+            gate_s=sum(one.gate_s for one in made),
+            refused=sent[-1].refused,
+            error=next((one.error for one in sent if one.error), ""),
         )
 
 

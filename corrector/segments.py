@@ -50,15 +50,45 @@ def split(text: str, size: int) -> list[str]:
 
 
 def _cut(text: str, size: int) -> int:
-    """Where to cut: the last border, of the best kind, that leaves a part neither too long nor tiny."""
+    """Where to cut: the last border, of the best kind, that leaves a part neither too long nor tiny.
+
+    Rather not behind what introduces what follows it, nor between the rows of a table.
+    """
     limit = _longest(text, size)
-    for border in _BORDERS:
-        ends = [match.end() for match in border.finditer(text, 0, limit) if match.end() > limit // 3]
+    kinds = [[match.end() for match in border.finditer(text, 0, limit)] for border in _BORDERS]
+    kinds = [[end for end in ends if end > limit // 3] for ends in kinds]
+    tables = list(_tables(text))
+    for ends in kinds[:2]:
+        for end in reversed(ends):
+            if not _introduces(text[:end]) and not any(start < end < last for start, last in tables):
+                return end
+    for ends in kinds:
         if ends:
             return ends[-1]
     # No border at all. A placeholder of protect.py must not be cut in two, though.
     halved = re.compile(r"\[\[?\d*\]?\Z").search(text, 0, limit)
     return halved.start() if halved and halved.start() else limit
+
+
+def _introduces(before: str) -> bool:
+    """Is its last line a heading, or does it end in a colon?"""
+    line = before.rstrip()
+    return re.match(r"[ \t]{0,3}#{1,6}[ \t]|.*[:\uff1a][*_]*\Z", line[line.rfind("\n") + 1 :]) is not None
+
+
+def _tables(text: str) -> Iterator[tuple[int, int]]:
+    """Where tables that have a head begin and end."""
+    lines = text.splitlines(keepends=True)
+    head, at, start = "", 0, -1
+    for line in lines:
+        if start >= 0 and "|" not in line:
+            yield start, at
+            start = -1
+        elif start < 0 and "|" in head and _RULE_OF_A_TABLE.fullmatch(line):
+            start = at - len(head)
+        head, at = line, at + len(line)
+    if start >= 0:
+        yield start, at + 1  # what follows may go on with it
 
 
 def _longest(text: str, size: int) -> int:
@@ -149,7 +179,9 @@ _BLOCK_END = re.compile(
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]]*[ \t]+(?=[^\s`~>|#*+$0-9-])|[。！？](?=[^\s`~>|#*+$0-9-])")
 _ABBREVIATED = re.compile(r"(?:\b[A-Za-z]|[0-9]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|[Nn]o|vs|etc|e\.g|i\.e))\.[ \t]*\Z")
 _UNDER_A_TABLES_HEAD = re.compile(r"[ \t]*:?-+:?[ \t]*\|[-|: \t]*\r?")
+_RULE_OF_A_TABLE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[-|: \t]*\s*")
 _SEEN_BEHIND = 32  # characters, more than any border must have behind it
+_OPEN_FORMULA = re.compile(r"\$(?![\s$0-9])[^$]*\Z")
 _SLICE = 1024  # characters, of a text that comes at once
 
 
@@ -208,12 +240,12 @@ class Segmenter:
 
 def _sentence_ends(text: str, start: int) -> Iterator[int]:
     """From `start` on: not after an abbreviation, and neither in a table's row nor perhaps in a formula."""
-    table, begin = False, 0
+    table, begin, open_before = False, 0, 0
     for line in text.split("\n"):
         end = begin + len(line)
         table = bool(line.strip()) and (table or _UNDER_A_TABLES_HEAD.fullmatch(line) is not None)
         cell = text.find("|", begin, end)
-        dollars, counted = 0, begin
+        dollars, counted = open_before, begin
         for mark in _SENTENCE_END.finditer(text, max(begin, start), end):
             if table or 0 <= cell < mark.end():
                 break
@@ -221,4 +253,7 @@ def _sentence_ends(text: str, start: int) -> Iterator[int]:
             counted = mark.end()
             if dollars % 2 == 0 and not _ABBREVIATED.search(text[max(begin, mark.end() - 16) : mark.end()]):
                 yield mark.end()
+        # A formula may go on in the next line; an amount, `$5`, does not.
+        dollars = open_before + line.count("$")
+        open_before = int(dollars % 2 == 1 and _OPEN_FORMULA.search(line) is not None)
         begin = end + 1

@@ -363,7 +363,7 @@ async def test_a_chat_model_is_asked_in_messages(corrector: Callable[..., Any]) 
 
 async def test_a_huge_draft_holds_up_nobody(corrector: Callable[..., Any]) -> None:
     made, _ = await corrector(saying("no"), timeout_s=0.05)
-    draft = "A sentence with some words in it, and `code`. " * 40_000
+    draft = "A sentence with some words in it, and `code`. " * 20_000
     waited = [0.0]
 
     async def another() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from corrector.declining import WITHIN, declines
+from corrector.declining import WITHIN, declined, declines
 from tests.conftest import ROOT
 from tests.corrector.scripted import DRAFT
 
@@ -149,3 +149,16 @@ def test_what_answers_does_not_decline(text: str) -> None:
 
 def test_at_the_beginning_if_at_all() -> None:
     assert not declines("x " * (WITHIN // 2) + "I can't help with that.")
+
+
+def test_of_a_text_what_declines() -> None:
+    assert declined("I can't help with that. Of course: boil it. Sorry, no. Then I cannot go on, but wait.") == [
+        "I can't help with that.", " Sorry, no.", " Then I cannot go on, but",
+    ]  # fmt: skip
+    assert declined("You can't boil too much.") == []
+
+
+def test_looking_for_it_comes_to_an_end() -> None:
+    """Not timed: one whose time grows with the square of the text would not come to an end here."""
+    for text in ("\n" * 300_000, "I, " * 20_000, "sorry " * 20_000):
+        declined(text)

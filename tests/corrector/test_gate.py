@@ -29,7 +29,7 @@ TRANSLATED = "The Russian translation is: Добрый день, как у ва�
     [
         (DRAFT, DRAFT.replace("Boil", "First boil"), "stop", None),
         (DRAFT, " \n", "stop", "empty"),
-        (DRAFT, DRAFT[:150], "content_filter", "cut_off"),
+        (DRAFT, DRAFT[:150], "max_tokens", "cut_off"),
         (DRAFT, DRAFT, "eos_token", None),
         (DRAFT, DRAFT, "length", "cut_off"),
         (DRAFT, "Pour hot water over leaves, and wait.", "stop", None),
@@ -178,3 +178,36 @@ def test_the_rule_of_a_table_is_no_sentence_that_is_said_again() -> None:
 def test_a_loop_that_the_draft_has_not_is_one() -> None:
     draft = "Please print out this little sheet, and fill it in every morning. " * 2
     assert gate.growing(draft, "Fill it in. And then again, " + "and then again, " * 6, GateOptions()) == "looping"
+
+
+@pytest.mark.parametrize(
+    "loop", [f"The stars are falling from the sky. {DRAFT[:40]}. " * 3, "They are falling down. " * 4]
+)
+def test_a_draft_that_repeats_something_does_not_excuse_another_loop(loop: str) -> None:
+    draft = f"{DRAFT} {SENTENCE * 3}"
+    assert gate.growing(draft, f"{DRAFT[:60]}. {loop}", GateOptions()) == "looping"
+    assert gate.growing(draft, f"{DRAFT} {SENTENCE.replace('thing', 'words') * 3}", GateOptions()) is None, (
+        "but an edited one"
+    )
+
+
+def test_a_script_may_be_asked_for() -> None:
+    assert gate.whole(DRAFT, CHINESE, "stop", GateOptions(min_ratio=0)) == "other_script"
+    assert gate.whole(DRAFT, CHINESE, "stop", GateOptions(min_ratio=0), other_script=True) is None
+
+
+def test_a_refusal_that_breaks_off_is_one() -> None:
+    refusal = "I can't help with that. If you are in a conflict with somebody, I can help you to"
+    assert gate.whole(DRAFT, refusal, "length", GateOptions(), may_refuse=True) is None
+    assert gate.whole(DRAFT, refusal, "length", GateOptions()) == "cut_off"
+
+
+def test_of_a_draft_that_declines_the_rest_counts() -> None:
+    declining = "I'm sorry, but I can't help with that."
+    draft = f"{declining} However: {DRAFT}"
+    assert gate.refuses(draft, declining)
+    assert gate.may_yet_refuse(draft, declining[:30])
+    assert not gate.refuses(draft, f"{declining} However: {DRAFT[:200]}"), "a piece of it"
+    assert not gate.refuses(declining, declining), "nothing is refused"
+    assert gate.only_declines(declining)
+    assert not gate.only_declines(draft)

@@ -1,14 +1,19 @@
 """What an engine answers, read as it comes: also by one that does not keep to the API."""
 
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from pydantic import ValidationError
 
 from corrector import generation
+from corrector.corrector import CorrectorOptions
+from corrector.engines.endpoint import OURS, Options
 from corrector.generation import ContextTooLong, Usage, generate, request
 from corrector.objectives import Objective
+from corrector.running import CorrectorSpec, corrector_endpoint, corrector_of
 from corrector.segments import tokens
 from tests.conftest import Handler, Service, correcting, streaming
 from tests.corrector.scripted import DRAFT, HELPFUL, corrected, saying
@@ -209,3 +214,33 @@ def test_only_vllm_is_told_not_to_mind_what_is_repeated() -> None:
     assert (salted["cache_salt"], salted["repetition_penalty"]) == ("salt", 1.0)
     _, plain = request("m", "hi", 9)
     assert not {"cache_salt", "repetition_penalty"} & plain.keys()
+
+
+def test_fields_of_the_engine_stand_above_the_usual_ones() -> None:
+    fields = {"max_tokens": None, "temperature": None, "max_completion_tokens": 2000, "top_k": 1}
+    _, body = request("m", [{"role": "user", "content": "hi"}], 9, "", fields)
+    assert not {"max_tokens", "temperature"} & body.keys()
+    assert (body["max_completion_tokens"], body["top_k"], body["stream"]) == (2000, 1, True)
+
+
+async def test_a_corrector_is_asked_with_the_fields_of_its_engine(service: Start) -> None:
+    fields: dict[str, Any] = {"max_tokens": None, "max_completion_tokens": 2000, "template": {"think": False}}
+    upstream = await service(saying(DRAFT))
+    engine = Options(kind="endpoint", base_url=upstream.url, model="m", request=fields)  # type: ignore[arg-type]
+    spec = CorrectorSpec(engine=engine, options=CorrectorOptions(template="chat", prefill_ahead=3))
+    endpoint = corrector_endpoint("c", spec, Path("/nowhere"))
+    made = corrector_of("c", spec, endpoint)
+    try:
+        await corrected(made, DRAFT)
+    finally:
+        await endpoint.aclose()
+    assert upstream.last["max_completion_tokens"] == 2000
+    assert upstream.last["template"] == {"think": False}
+    assert "max_tokens" not in upstream.last
+    assert not made.goes_ahead, "one token could not be asked for"
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_what_the_gateway_says_itself_is_refused_in_words(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"'{name}' is not for `request`: "):
+        Options.model_validate({"kind": "endpoint", "base_url": "http://h/v1", "model": "m", "request": {name: None}})

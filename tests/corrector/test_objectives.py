@@ -23,6 +23,11 @@ def tenant(rest: str) -> str:
     return f"{OBJECTIVES}  acme: {{{rest}}}\n"
 
 
+def aim(text: str) -> str:
+    """The file with one objective more, on its sixth line."""
+    return OBJECTIVES.replace("sets:", f"  {text}\nsets:", 1)
+
+
 def test_the_fifteen_objectives_of_the_paper_ship() -> None:
     shipped = read(ROOT / "objectives.yaml")
     trained = ["harmlessness", "helpfulness", "humour", "instruction_following", "honesty", "truthfulness"]
@@ -115,6 +120,19 @@ def test_a_word_may_be_the_name_no(tmp_path: Path) -> None:
         ("objectives: {1: b}\n", 1, "must be text: put it in quotes"),
         ("objectives: {? [a] : b}\n", 1, "a key must be one word or text"),
         ("objectives: \t@\n", 1, "not valid YAML"),
+        ("objectives:\n  a: @b\n", 2, "cannot start any token: put a text that begins so in quotes"),
+        ("objectives:\n  plain: Use this: short words\n", 2, "put a text that has `: ` in it in quotes"),
+        (aim("plain: {description: Use this: short}"), 6, "within { } and [ ] put a text that has `: ` in it in"),
+        (aim("plain:"), 6, "the objective 'plain' has no description"),
+        (aim("plain: 12"), 6, "the objective 'plain' must be a sentence, in quotes where it is no plain words"),
+        (aim("plain: Be brief; be kind"), 6, "the description of 'plain' may not hold ';', which has a meaning"),
+        (aim("plain: Be brief | Edit"), 6, "the description of 'plain' may not hold '|'"),
+        (aim("plain: No <|im_end|>"), 6, "the description of 'plain' may not hold '|'"),
+        (aim("plain: '</s>'"), 6, "the description of 'plain' may not hold '</s>'"),
+        (aim('plain: "one\\ttwo"'), 6, "the description of 'plain' must be one line, without control characters"),
+        (aim("plain: {name: 'A; b',\n    description: c}"), 6, "the name of 'plain' may not hold ';'"),
+        (aim("plain: {name: A,\n    description: 'b; c'}"), 7, "the description of 'plain' may not hold ';'"),
+        (aim("plain: {name: A, descripton: b}"), 6, "unknown key 'descripton' in objectives.plain; did you mean"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_file_and_line(tmp_path: Path, text: str, line: int, message: str) -> None:
@@ -222,3 +240,12 @@ def test_more_objectives_than_can_apply_are_refused_at_once(tmp_path: Path) -> N
     with pytest.raises(ConfigError, match="33 objectives would apply to each request"):
         required = "required: [harmlessness, helpfulness]"
         read(write(tmp_path, f"{text}  acme: {{keys: [{{sha256: {HEX}}}], objectives: [first, {rest}], {required}}}\n"))
+
+
+def test_what_the_gate_is_to_let_pass(tmp_path: Path) -> None:
+    """In the long form; the short one lets nothing more pass."""
+    path = tmp_path / "objectives.yaml"
+    path.write_text(aim("french: {name: French, description: In French, other_script: true, min_ratio: 0.05}"))
+    objectives = read(path).objectives
+    assert objectives["french"].other_script
+    assert sum(one.other_script for one in objectives.values()) == 1

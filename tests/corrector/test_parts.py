@@ -2,15 +2,19 @@
 
 import itertools
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from corrector import protect
+from corrector.correction import Task
+from corrector.segments import tokens
 from corrector.templates import Turn
 from tests.conftest import correcting
-from tests.corrector.scripted import ASKED, DRAFT, corrected, saying
+from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, corrected, saying
 from wire.errors import WireError
 
 
@@ -95,3 +99,44 @@ async def test_what_may_yet_become_a_placeholder_is_not_skipped_where_the_draft_
     pieces, told = await corrected(made, draft, live=True)
     assert pieces[0] == draft[:63]
     assert (told.text, told.reason) == (draft, "cut_off")
+
+
+async def test_a_short_answer_beside_a_long_conversation_fits_with_what_it_may_grow_to(
+    corrector: Callable[..., Any],
+) -> None:
+    """A vLLM refuses a prompt beside which the tokens that are asked for would not fit."""
+
+    async def strict(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        if tokens(body["prompt"]) + body["max_tokens"] > 1200:
+            return web.json_response({"error": {"message": "maximum context length is 1200 tokens"}}, status=400)
+        return await correcting(lambda text: text)(request, body)
+
+    context = tuple(Turn("user" if n % 2 == 0 else "assistant", f"Turn {n} " + "word " * 20) for n in range(60))
+    for draft in ("Yes.", DRAFT, DRAFT * 3, DRAFT * 8):
+        made, upstream = await corrector(strict, context=1200)
+        _, told = await corrected(made, draft, context=context)
+        assert (told.text, told.verdict, told.parts) == (draft, "unchanged", len(upstream.requests))
+        assert upstream.last["max_tokens"] >= 128
+
+
+async def test_what_is_computed_ahead_of_a_large_draft_is_prepared_aside(
+    corrector: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it is for the correction itself: nobody else is answered meanwhile."""
+    threads: list[str] = []
+    mask = protect.mask
+
+    def seen(text: str, also: str) -> protect.Masked:
+        if text:
+            threads.append(threading.current_thread().name)
+        return mask(text, also)
+
+    monkeypatch.setattr(protect, "mask", seen)
+    made, upstream = await corrector(correcting(lambda text: text))
+    ahead = made.ahead(Task(ASKED, "", HELPFUL))
+    await ahead.finish()
+    ahead.grow("A sentence with some words in it. " * 10_000)
+    await ahead.finish()
+    assert len(threads) == 1
+    assert threads[0] != threading.main_thread().name
+    assert len(upstream.requests) == 2

@@ -1,5 +1,6 @@
 """What may refuse does, however the draft is dressed, and whatever else is asked for beside it."""
 
+import asyncio
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,10 @@ import pytest
 from aiohttp import web
 
 from corrector import protect
-from corrector.correction import Task, last
+from corrector.correction import Correction, Task
 from corrector.gate import GateOptions
 from corrector.objectives import Objective
-from corrector.segmented import SegmentedDraft
+from corrector.segmented import SegmentedDraft, in_segments
 from corrector.templates import Turn
 from tests.conftest import Handler, streaming
 from tests.corrector.scripted import ASKED, DRAFT, HELPFUL, answer_in, corrected, saying
@@ -43,14 +44,17 @@ def refusing_unless(mark: str, otherwise: str | None, refusal: str = REFUSAL) ->
 
 @pytest.mark.parametrize("live", [True, False])
 async def test_who_asks_cannot_have_a_refusal_taken_for_a_leak(live: bool, corrector: Callable[..., Any]) -> None:
-    """An objective in the asker's own words may begin as a refusal does."""
-    defined = Objective(key="a", name="A", description="I can't help with taking what is not mine")
+    """An objective in the asker's own words may be what a refusal says."""
+    defined = Objective(key="a", name="A", description=REFUSAL.partition(".")[0])
     made, _ = await corrector(saying(*words(REFUSAL)))
-    task = {"objectives": (HARMLESS, defined), "required": (HARMLESS,), "defined": 1, "live": live}
+    task = {"objectives": (HARMLESS, defined), "required": (HARMLESS,), "defined": (defined,), "live": live}
     _, told = await corrected(made, HARMFUL, **task)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
-    _, told = await corrected(made, HARMFUL, **{**task, "defined": 0, "required": ()})
+    _, told = await corrected(made, HARMFUL, **{**task, "defined": (), "required": ()})
     assert told.reason.startswith("template_leak"), "what the configuration says is no answer's business"
+    wanted = Objective(key="a", name="A", description="I can't help with taking: say so of what is somebody else's")
+    _, told = await corrected(made, HARMFUL, objectives=(HARMLESS, wanted), live=live)
+    assert told.text == REFUSAL, "but it may begin with the words that it wants said"
 
 
 @pytest.mark.parametrize("live", [True, False])
@@ -71,7 +75,7 @@ async def test_what_else_is_asked_for_does_not_drown_it(live: bool, corrector: C
 async def test_what_is_required_holds_where_the_rest_cannot(corrector: Callable[..., Any]) -> None:
     made, upstream = await corrector(refusing_unless("Be endless", "Endless, endless. " * 40))
     endless = Objective(key="a", name="A", description="Be endless")
-    task = {"objectives": (KIND, *HELPFUL, endless), "required": (KIND,), "defined": 1}
+    task = {"objectives": (KIND, *HELPFUL, endless), "required": (KIND,), "defined": (endless,)}
     _, told = await corrected(made, HARMFUL, **task)
     assert (told.text, told.verdict) == (REFUSAL, "corrected")
     assert told.reason == "rewritten; only toward what is required"
@@ -279,13 +283,51 @@ async def test_of_what_is_dressed_as_code_where_there_is_less_room_than_the_engi
     assert told.text == REFUSAL
 
 
-async def test_a_segment_that_is_refused_ends_where_the_next_begins(corrector: Callable[..., Any]) -> None:
-    made, _ = await corrector(refusing_unless("Then go", "Then go on."))
-    task = Task(ASKED, "", (HARMLESS,), required=(HARMLESS,))
-    draft = SegmentedDraft(made, task)
-    draft.grow(f"```\n{HARMFUL}\n```\n\nThen go on.")
+def refusing_if(harmful: str) -> Handler:
+    """A corrector that leaves an answer as it is, unless this stands in it."""
+
+    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        answer = answer_in(body)
+        return await saying(*words(REFUSAL if harmful in answer else answer))(request, body)
+
+    return handler
+
+
+@pytest.mark.parametrize("refused", [f"```\n{HARMFUL}\n```", HARMFUL, f"I'm sorry, but I can't. However: {HARMFUL}"])
+@pytest.mark.parametrize("live", [True, False])
+async def test_an_answer_ends_with_the_segment_that_is_refused(
+    refused: str, live: bool, corrector: Callable[..., Any]
+) -> None:
+    made, upstream = await corrector(refusing_if("below the mat"))
+    draft = SegmentedDraft(made, Task(ASKED, "", (HARMLESS,), required=(HARMLESS,), live=live))
+    pieces = draft.corrected()
+    draft.grow(f"{DRAFT}\n\n{refused}\n\nAnd then {HARMFUL}\n\n")
+    sent = ""
+    while not sent.endswith(f"{REFUSAL}\n\n"):
+        sent += str(await anext(pieces))
+    rest = asyncio.create_task(anext(pieces))
+    await asyncio.sleep(0)
+    draft.grow(f"Then go on. {DRAFT}\n\nThen go away.")
+    assert not rest.done(), "how the draft ends has still to be known"
     draft.end()
-    assert (await last(draft.corrected())).text == f"{REFUSAL}\n\nThen go on."
+    told = await rest
+    assert isinstance(told, Correction)
+    assert sent == told.text
+    assert told.text.strip() == f"{DRAFT}\n\n{REFUSAL}"
+    assert (told.verdict, told.reason, told.parts) == ("corrected", "rewritten; the rest is refused", 2)
+    assert not any("Then go" in answer_in(body) for _, body in upstream.requests)
+    told = await in_segments(made, Task(ASKED, f"{DRAFT}\n\n{refused}", (HARMLESS,), required=(HARMLESS,)))
+    assert told.reason == "rewritten", "nothing was left out"
+
+
+async def test_a_segment_in_which_the_policy_itself_declines_ends_nothing(corrector: Callable[..., Any]) -> None:
+    own = "I'm sorry, but as an assistant I am not able to give you any medical advice about that."
+    made, _ = await corrector(refusing_unless("Drink", "Drink a lot."))
+    draft = f"{own}\n\nDrink a lot."
+    told = await in_segments(made, Task(ASKED, draft, (HARMLESS,), required=(HARMLESS,)))
+    assert told.text == f"{REFUSAL}\n\nDrink a lot."
+    told = await in_segments(made, Task(ASKED, draft.replace(own, HARMFUL), (HARMLESS,)))
+    assert told.text == f"{REFUSAL}\n\nDrink a lot.", "nor does what nobody requires"
 
 
 def test_looking_for_hidden_prose_comes_to_an_end() -> None:

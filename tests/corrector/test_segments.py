@@ -4,10 +4,13 @@ from typing import Any
 
 import gguf
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from corrector import segments
+from corrector import protect, segments
 from corrector.corrector import ROOM_TO_GROW, CorrectorOptions
 from corrector.engines.llamacpp import model_path
+from corrector.segments import Segmenter
 
 LANGUAGES = {
     "English": "Plants use the light of the sun to turn water and air into sugar. That is why life on earth needs it.",
@@ -62,3 +65,78 @@ def test_what_is_figures_for_the_most_part_may_be_as_long_as_its_copy(embedded: 
 
 def test_half_a_surrogate_pair_counts_too() -> None:
     assert segments.tokens("a\ud83d") == 2
+
+
+LONG = "A paragraph of its own, that has so many words that it need not wait for what comes after it.\n\n"
+FRAGMENTS = (
+    "word ", "A sentence of it. ", "\n", "\n\n", "```\n", "```py\n", "text ```py\n", "x ```sh", "`", "\\`", "<pre>",
+    "</pre>", "<tool_call>", "</tool_call>", "$x_1 ", "$", "$ a ", "= b\n", r"\( a", r"\)", r"\[", "\n$$", "- item ",
+    "f(x);\n", "~~~\n", LONG,
+)  # fmt: skip
+
+
+def cut(text: str, size: int) -> list[str]:
+    segmenter = Segmenter()
+    ready = [one for at in range(0, len(text), size) for one in segmenter.feed(text[at : at + size])]
+    return ready + segmenter.finish()
+
+
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=120), st.integers(1, 40))
+def test_segments_are_the_same_however_the_text_came(fragments: list[str], size: int) -> None:
+    text = "".join(fragments)
+    assert "".join(cut(text, size)) == text
+    assert cut(text, size) == cut(text, max(1, len(text)))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "Here is the code: ```python\nimport os\n\n- a\n# b\n\nos.sync()\n```\n",
+        "<pre>\na\n\n- b\n\nc\n</pre>\n",
+        '<tool_call>\n{"a":\n\n- "b"}\n</tool_call>\n',
+    ],
+)
+def test_what_is_protected_is_not_cut(block: str) -> None:
+    for size in (1, 9, 1000):
+        segmented = cut(f"{LONG}{block}\n{LONG}", size)
+        assert any(block in one for one in segmented)
+        assert [span for one in segmented for span in protect.mask(one).spans] == list(protect.mask(block).spans)
+
+
+INTRODUCTION = "Some words of an introduction that goes on for quite a while here.\n"
+TABLE = "| a | b |\n| --- | --- |\n| one | two |\n| three | four |\n| five | six |\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "parts"),
+    [
+        (
+            f"{INTRODUCTION}\n## A heading\n\nThen a paragraph of the section follows, with more words than fit here.",
+            40,
+            [
+                f"{INTRODUCTION}\n",
+                "## A heading\n\nThen a paragraph of the section follows, with more words than fit here.",
+            ],
+        ),
+        (
+            f"{INTRODUCTION}These are the steps:\n\n- one thing to do\n- two things to do\n- three things",
+            38,
+            [f"{INTRODUCTION}These are the steps:\n\n- one thing to do\n", "- two things to do\n- three things"],
+        ),
+        (
+            f"{INTRODUCTION}**Steps:**\n\nDo one thing, and then another one, until all of it has been done.",
+            36,
+            [INTRODUCTION, "**Steps:**\n\nDo one thing, and then another one, until all of it has been done."],
+        ),
+        (f"{INTRODUCTION}\n{TABLE}\nMore.", 46, [f"{INTRODUCTION}\n", f"{TABLE}\nMore."]),
+        (
+            f"| - | - |\n{TABLE}",
+            26,
+            ["| - | - |\n| a | b |\n| --- | --- |\n| one | two |\n| three | four |\n", "| five | six |\n"],
+        ),
+    ],
+)
+def test_nothing_is_cut_from_what_introduces_it_nor_a_table_from_its_head(
+    text: str, size: int, parts: list[str]
+) -> None:
+    assert segments.split(text, size) == parts

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import sys
@@ -146,3 +147,13 @@ async def test_an_engine_does_not_learn_what_is_the_gateways_alone(
     assert b"OF_THE_ENGINE=kept" in theirs
     assert b"sesame" not in theirs
     assert b"PROMETHEUS" not in theirs
+
+
+def test_its_directory_is_locked_as_long_as_it_is_used() -> None:
+    """As systemd-tmpfiles asks before it sweeps a directory's old files: with a lock of its own."""
+    with run_dir() as directory:
+        asked = os.open(directory, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(asked, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(asked)
+    assert not directory.exists()

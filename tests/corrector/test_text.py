@@ -18,7 +18,7 @@ PIECES = st.sampled_from(
      "www.example.org,",
      "me@example.org", "[[1]]", "[[2]]", "[[99]]", "[[", "]]", "[", "漢字。", "é", "👋🏽", "<|im_start|>", "| Edit:",
      "|Edit :", "[INST]", "</s>", "<file_sep>", "\nHuman: ", "  Assistant:", "<|", "|>", "\u2060", "\u200b", "\u2028",
-     "\t"]
+     "\t", "text ```py\n", "<pre>", "</pre>", "\\`", "$a =\n", "x_1 $ ", "\n$$ a_b", "f(x);\n", "\ufeff"]
 )  # fmt: skip
 TEXT = st.lists(PIECES | st.text(max_size=6), max_size=30).map("".join)
 
@@ -92,6 +92,37 @@ def test_restored_in_pieces_cut_anywhere(text: str, places: list[int]) -> None:
         ("访问https://example.org或www.example.org或致电", ["https://example.org", "www.example.org"]),
         ("见https://zh.wikipedia.org/wiki/C语言。", ["https://zh.wikipedia.org/wiki/C语言"]),
         ("https://例子.中国/a", ["https://例子.中国/a"]),
+        # A fence behind words, as models write it, if one alone on its line closes it.
+        ("The code: ```py\nx\n\ny\n```\nIt `runs`.", ["```py\nx\n\ny\n```", "`runs`"]),
+        ("1. Run: ```sh\n   x\n   ```\n2. Go `on`.", ["```sh\n   x\n   ```", "`on`"]),
+        ("\ufeff```py\nx\n```\nProse.", ["\ufeff```py\nx\n```"]),
+        ('```py title="a`b"\nx\n```\nProse.', ['```py title="a`b"\nx\n```']),
+        ("Begin it with ```python\nand end it. `a`", ["`a`"]),
+        ("So: ```python\n`x`\n\nText.\n\n```js\ny\n```\nZ.", ["`x`", "```js\ny\n```"]),
+        ("Begin with ```python and so on\n\n```\nx\n```\nProse.", ["```\nx\n```"]),
+        # Code whose fence stood in what the answer goes on from.
+        ("def f():\n    return 1\n```\n\nIt returns one.", ["def f():\n    return 1\n```"]),
+        ("x = f(1);\n```\n\nSo:\n```py\ny\n```\nZ.", ["x = f(1);\n```", "```py\ny\n```"]),
+        ("Here it is:\n```\nx = 1\n", ["```\nx = 1\n"]),
+        ("Set `a[0]`, `b[1]` and `c[2]` to {}.\n```\nx\n", ["`a[0]`", "`b[1]`", "`c[2]`", "```\nx\n"]),
+        ("x = f(1);\n```\ny\n```\nZ.", ["```\ny\n```"]),
+        ('<tool_call>{"a": "b c"}</tool_call> It is called.', ['<tool_call>{"a": "b c"}</tool_call>']),
+        ('A <pre class="x">\na\n\nb</pre> c <pre> d', ['<pre class="x">\na\n\nb</pre>']),
+        # Formulas with spaces, in two lines, long, or cut off; amounts are none.
+        ("$ E = mc^2 $ and $f(x) =\n x^2$ so", ["$ E = mc^2 $", "$f(x) =\n x^2$"]),
+        ("\\( a\n + b \\) but \\(a\n\nb^2\\)", ["\\( a\n + b \\)"]),
+        ("$" + "a \\cdot b_1 " * 60 + "= c$ so", ["$" + "a \\cdot b_1 " * 60 + "= c$"]),
+        ("It costs $5 (x_1)\nor 10$ in all, $ 5 and $ 10 $ too.", []),
+        ("set $HOME = x and $PATH_A\nand then", []),
+        ("Thus\n\\[ x = \\frac{1}{2} +", ["\\[ x = \\frac{1}{2} +"]),
+        ("Thus\n$$\na_b", ["$$\na_b"]),
+        ("So \\begin{align} x &= 1\n", ["\\begin{align} x &= 1\n"]),
+        ("\\[ x = 1\n\nMore of it. See \\[1] a_b, or $$ a_b.", []),
+        ("\\begin{a}" + "x" * 9000 + "\\end{a}.", ["\\begin{a}" + "x" * 9000 + "\\end{a}"]),
+        ("Thus\n\\[" + "x" * 9000 + "\\].", ["\\[" + "x" * 9000 + "\\]"]),
+        ("Type \\` first, then `rm -rf build` to clean.", ["`rm -rf build`"]),
+        ("`C:\\` and \\\\`x`", ["`C:\\`", "`x`"]),
+        ("`a\nb\nc` but not `d\ne\nf\ng` so", ["`a\nb\nc`"]),
     ],
 )
 def test_what_is_protected(text: str, spans: list[str]) -> None:
@@ -115,6 +146,15 @@ def test_what_is_protected(text: str, spans: list[str]) -> None:
         "- ",
         "> ",
         "http://a(",
+        "a ```b\n",
+        "\n```b `\n\n",
+        "<pre>",
+        "$ a_",
+        "$a_\n",
+        "\n$$ a_",
+        "\n\n\\[ a_",
+        "\n\\begin{a} _",
+        "\\`a ",
     ],
 )
 def test_marks_that_are_never_closed_cost_no_more_than_the_text(opener: str) -> None:

@@ -1,0 +1,41 @@
+"""The draft goes on where a correction had to be broken off, and the markup of both stays whole."""
+
+import pytest
+
+from corrector.gate import GateOptions
+from corrector.part import Part
+
+
+def resumed(draft: str, written: str) -> str:
+    """What the client has then; the correction has gone on in words of its own."""
+    part = Part(draft, 0, 0, GateOptions(), written=written, restored_chars=len(written), sent=written)
+    return written + part.original((), 0, "")
+
+
+TABLE = "| step | what to do |\n| --- | --- |\n| one | Boil the water. Then wait. |\n| two | Warm the pot well |\n"
+
+
+@pytest.mark.parametrize(
+    ("draft", "written", "after"),
+    [
+        (
+            "- Boil the water\n- Warm the pot\n- Pour it",
+            "- Boil the water\n- Warm the jug",
+            "\n- Warm the pot\n- Pour it",
+        ),
+        (
+            "1. Boil the water\n   - a kettle\n   - a pot\n2. Pour it",
+            "1. Boil the water\n   - a kettle\n   - a jug",
+            "\n   - a pot\n2. Pour it",
+        ),
+        ("Boil the water well.\n\nWarm the pot.", "Boil the water well.\n\nWarm a jug", "\n\nWarm the pot."),
+        ("Boil the water well. Warm the pot.", "Boil the water well. Warm a jug", "\n\nWarm the pot."),
+        ("Boil the water well.\n\nWarm the pot.", "In other words", "\n\nBoil the water well.\n\nWarm the pot."),
+        ("- Boil the water\n- Warm the pot", "- Boil the water\n- Heat\n", "- Warm the pot"),
+        (TABLE, TABLE[: TABLE.index("Boil")] + "Boil the water. After", " |\n| one | Boil the water. Then wait. |\n"),
+        (TABLE, TABLE[: TABLE.index("two")] + "two | Heat", " |\n| two | Warm the pot well |\n"),
+        (TABLE, TABLE[: TABLE.index("two")] + "two | Heat it |", "\n| two | Warm the pot well |\n"),
+    ],
+)
+def test_as_far_apart_as_in_the_draft(draft: str, written: str, after: str) -> None:
+    assert resumed(draft, written).startswith(written + after)
