@@ -81,7 +81,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
     )
     tracing = spans.tracing(log)
     trail = Trail(settings.server.audit, metrics, log)
-    shadows = Shadows(metrics, trail, log, settings.server.max_in_flight)
+    shadows = Shadows(metrics, trail, log)
     pipeline = Pipeline(shadows, log)
 
     @contextlib.asynccontextmanager

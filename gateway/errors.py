@@ -13,6 +13,9 @@ from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError
 # Of an upstream's error answer, what reaches the client. The rest is between us and the upstream.
 PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
 PASSED_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-ratelimit-")
+HELD_BACK = ("openai-organization", "openai-project")  # whose key the gateway has
+
+_DEEPEST = 8  # in an error's form that nobody knows
 
 
 class GatewayError(Exception):
@@ -27,6 +30,7 @@ class GatewayError(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        discreet: bytes | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -35,6 +39,7 @@ class GatewayError(Exception):
         self.param = param
         self.headers = dict(headers or {})
         self._body = body
+        self._discreet = discreet
 
     @property
     def body(self) -> bytes:
@@ -42,11 +47,8 @@ class GatewayError(Exception):
         return self._body if self._body is not None else dumps(self.as_object())
 
     def body_for(self, may_see_draft: bool) -> bytes:
-        """The body; for who may not see drafts, of an upstream's only what OpenAI's has: others quote what was said."""
-        if self._body is None or may_see_draft:
-            return self.body
-        error = loads(self._body)["error"]
-        return dumps({"error": {name: error.get(name) for name in ("message", "type", "param", "code")}})
+        """The body; for who may not see drafts, of an upstream's only what cannot quote one."""
+        return self.body if may_see_draft or self._discreet is None else self._discreet
 
     def as_object(self) -> dict[str, Any]:
         return error_object(self.status, self.code, self.message, self.param)
@@ -61,8 +63,10 @@ def from_wire(error: WireError) -> GatewayError:
     if isinstance(error, Rejected):
         return _from_rejected(error)
     if isinstance(error, Reported):
-        own = _own_body(error.body)
-        return GatewayError(502, "upstream_error", _said(error.body) or str(error), body=own)
+        return GatewayError(
+            502, "upstream_error", _said(error.body) or str(error), body=_own_body(error.body),
+            discreet=_discreet(error.body, 502, str(error)),
+        )  # fmt: skip
     if isinstance(error, TimedOut):
         return GatewayError(504, "upstream_timeout", str(error))
     if isinstance(error, Malformed):
@@ -75,13 +79,13 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in headers.items()
-        if (lower := name.lower()) in PASSED_HEADERS or lower.startswith(PASSED_PREFIXES)
+        if ((lower := name.lower()) in PASSED_HEADERS or lower.startswith(PASSED_PREFIXES)) and lower not in HELD_BACK
     }
 
 
 def _from_rejected(error: Rejected) -> GatewayError:
     headers = passed_headers(error.headers)
-    if error.status in (401, 403):  # the gateway's key is wrong, not the client's
+    if error.status in (401, 403) and not error.moderated:  # the gateway's key is wrong, not the client's
         return GatewayError(
             502, "upstream_authentication", "the policy refused the gateway's credentials", headers=headers
         )
@@ -89,12 +93,30 @@ def _from_rejected(error: Rejected) -> GatewayError:
         return GatewayError(
             502, "upstream_unavailable", f"the policy answered {error.status}, a redirect", headers=headers
         )
+    raw: bytes | None = error.body
     try:
         body = loads(error.body)
     except ValueError:
         body = None
-    own = _own_body(body, error.body)
-    return GatewayError(error.status, "upstream_error", _said(body) or str(error), headers=headers, body=own)
+    if isinstance(body, list) and len(body) == 1:  # Gemini's
+        body, raw = body[0], None
+    message = _said(body) or str(error)
+    # Ollama and llama-server say in a 5xx what their model wrote, if it is no tool call as it should be.
+    safe = message if error.status < 500 else f"the policy answered {error.status}"
+    return GatewayError(
+        error.status, "upstream_error", message, headers=headers, body=_own_body(body, raw),
+        discreet=_discreet(body, error.status, safe),
+    )  # fmt: skip
+
+
+def _discreet(body: Any, status: int, message: str) -> bytes:
+    """An error body with this message, and of an upstream's own what names the error."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return dumps(error_object(status, "upstream_error", message))
+    names = {name: error.get(name) for name in ("type", "param", "code")}
+    kept = {name: value if isinstance(value, (str, int)) else None for name, value in names.items()}
+    return dumps({"error": {"message": message, **kept}})
 
 
 def _own_body(body: Any, raw: bytes | None = None) -> bytes | None:
@@ -107,14 +129,21 @@ def _own_body(body: Any, raw: bytes | None = None) -> bytes | None:
     return dumps({**body, "error": {"type": None, "param": None, "code": None, **error}})
 
 
-def _said(body: Any) -> str | None:
-    """What an error in another form says: as a text, or FastAPI's `detail`."""
-    if not isinstance(body, dict):
+def _said(told: Any, depth: int = 0) -> str | None:
+    """What an error in any form says: a text, Cloudflare's `errors`, FastAPI's and Mistral's `detail` (no `input`)."""
+    if isinstance(told, str):
+        return told or None
+    if depth == _DEEPEST:
         return None
-    said = body.get("error") or body.get("message") or body.get("detail")
-    if isinstance(said, dict):
-        said = said.get("message")
-    return said if isinstance(said, str) else None
+    if isinstance(told, list):
+        return "; ".join(filter(None, (_said(one, depth + 1) for one in told))) or None
+    if not isinstance(told, dict):
+        return None
+    if isinstance(message := told.get("msg"), str):
+        loc = told.get("loc")
+        return f"{'.'.join(map(str, loc))}: {message}" if isinstance(loc, list) and loc else message
+    parts = (_said(told.get(name), depth + 1) for name in ("error", "message", "detail", "errors"))
+    return next(filter(None, parts), None)
 
 
 def _type(status: int) -> str:

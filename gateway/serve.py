@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
 import ipaddress
 import logging
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -25,6 +27,7 @@ from corrector.supervisor import Supervisor
 from gateway.admin import made_up_key
 from gateway.app import Settings, create_app
 from gateway.config import ServerOptions, read
+from gateway.http1 import Http1
 from gateway.reload import Reloader
 from gateway.telemetry import Metrics, configure_logging, forget_dead_workers
 
@@ -42,20 +45,23 @@ def is_loopback(host: str) -> bool:
 
 
 def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, *, allow_anonymous: bool) -> None:
-    """Serve until a signal; then drain, for a bounded time. Raises `ConfigError`."""
+    """Serve until a signal; then drain, for a bounded time. Raises `ConfigError`, or `OSError` for the port."""
     anonymous = allow_anonymous or is_loopback(host)
     config = read(policies, objectives, anonymous=anonymous)
     key = made_up_key() if is_loopback(host) else None
     configure_logging()
     # uvicorn drains, and then raises the signal anew: to leave by the end of this function, not in the midst of it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with run_dir() as directory:
+    if workers == 1 and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with run_dir() as directory, _bound(host, port) as sockets:
         settings = Settings(
             policies, objectives, directory, config.server, anonymous=anonymous, anywhere=allow_anonymous
         )
         options: dict[str, Any] = {
             "host": host,
-            "port": port,
+            "http": Http1,
+            "ws": "none",
             "log_config": None,
             "access_log": False,
             "server_header": False,
@@ -65,9 +71,33 @@ def serve(policies: Path, objectives: Path, host: str, port: int, workers: int, 
         }
         model = next(iter(config.policies))
         if workers == 1:
-            _Server(uvicorn.Config(create_app(settings), **options), model, key).run()
+            _Server(uvicorn.Config(create_app(settings), **options), model, key).run(sockets)
         else:
-            _serve_many(settings, workers, options, model, key)
+            _serve_many(settings, workers, options, sockets, model, key)
+
+
+@contextlib.contextmanager
+def _bound(host: str, port: int) -> Iterator[list[socket.socket]]:
+    """A socket at each of the host's addresses, on one port. Raises `OSError`.
+
+    Bound before engines start: a second gateway on the port ends before it has loaded a model beside the first. They do
+    not listen yet, so that who asks meanwhile is refused, and does not wait for minutes.
+    """
+    with contextlib.ExitStack() as held:
+        sockets: list[socket.socket] = []
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, _, _, _, address in sorted(set(found)):
+                one = held.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                one.bind((address[0], port, *address[2:]))
+                sockets.append(one)
+                port = one.getsockname()[1]
+        except OSError as error:
+            absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # as is IPv6, which sorts last
+            if not (absent and sockets):
+                raise OSError(f"cannot listen on {host}, port {port}: {error.strerror}") from None
+        yield sockets
 
 
 def worker_app() -> FastAPI:
@@ -93,7 +123,9 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model: str, key: str | None) -> None:
+def _serve_many(
+    settings: Settings, workers: int, options: dict[str, Any], sockets: list[socket.socket], model: str, key: str | None
+) -> None:
     told = {
         "POLICIES": str(settings.policies),
         "OBJECTIVES": str(settings.objectives),
@@ -107,10 +139,10 @@ def _serve_many(settings: Settings, workers: int, options: dict[str, Any], model
     metrics_dir.mkdir()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics_dir)  # before a worker makes its metrics
     config = uvicorn.Config("gateway.serve:worker_app", factory=True, workers=workers, **options)
-    with _engines(settings) as loop, contextlib.closing(config.bind_socket()) as listening:
-        url = _url(config.host, listening.getsockname()[1])
+    with _engines(settings) as loop:
+        url = _url(config.host, sockets[0].getsockname()[1])
         asyncio.run_coroutine_threadsafe(_announce(url, model, key), loop)
-        Multiprocess(config, sockets=[listening]).run()
+        Multiprocess(config, sockets=sockets).run()
 
 
 async def _announce(url: str, model: str, key: str | None) -> None:
@@ -121,7 +153,7 @@ async def _announce(url: str, model: str, key: str | None) -> None:
                 async with session.get(f"{url}/healthz"):
                     break
             await asyncio.sleep(0.05)
-    print(_banner(url, model, key), flush=True)
+    _say(_banner(url, model, key))
 
 
 @contextlib.contextmanager
@@ -163,11 +195,20 @@ class _Server(uvicorn.Server):
             raise KeyboardInterrupt
         sys.exit(0)
 
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        try:
+            await super().startup(sockets)
+        except OSError:  # another gateway was bound to the port too, and listens first
+            await self.lifespan.shutdown()
+            raise
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
-            print(_banner(_url(self.config.host, port), self._model, self._key), flush=True)
+            _say(_banner(_url(self.config.host, port), self._model, self._key))
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more, as of a log that cannot be written
+        print(text, flush=True)
 
 
 def _url(host: str, port: int) -> str:

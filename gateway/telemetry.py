@@ -1,5 +1,6 @@
 """What is seen from outside: one log line a request, and Prometheus metrics. Never a key, never a text of a user."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -24,9 +25,23 @@ def configure_logging() -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stdout),
+        logger_factory=lambda *_: _Lines(sys.stdout),
         cache_logger_on_first_use=True,
     )
+
+
+class _Lines(structlog.WriteLogger):
+    """A line that cannot be written (a full disk, a pipe or terminal that is gone) is lost, as `logging`'s own are.
+
+    Whatever logs goes on: the audit's writer, restarts of engines, fallbacks.
+    """
+
+    def msg(self, message: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # the latter of a file that is closed
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class Metrics:

@@ -17,6 +17,7 @@ from hypothesis import settings
 from corrector.running import run_dir
 from gateway.app import Settings, create_app
 from gateway.config import read
+from gateway.http1 import Http1
 from wire import sse
 
 ROOT = Path(__file__).parent.parent
@@ -250,7 +251,7 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Gatew
             server_options = read(policies_path, objectives_path).server
             app = create_app(Settings(policies_path, objectives_path, directory, server_options), _Log(lines))
             config = uvicorn.Config(
-                app, port=0, log_config=None, access_log=False, lifespan="on",
+                app, port=0, http=Http1, ws="none", log_config=None, access_log=False, lifespan="on",
                 timeout_graceful_shutdown=server_options.drain_s,
             )  # fmt: skip
             server = uvicorn.Server(config)

@@ -22,7 +22,7 @@ from wire import sse
 from wire.codec import loads
 from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, WireError
 
-RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
+NEVER_PASSES = (501, 505)  # of the 5xx: what a service has not learnt, it does not know the next time either
 LONGEST_WAIT_S = 10.0  # a Retry-After beyond this is the client's to wait for, not ours
 LONGEST_ASIDE_S = 30.0
 # A deadline that runs out tells of a hung replica only if that one had so long, or its usual `timeout_s`, and sent no
@@ -51,6 +51,7 @@ class Opened:
     response: aiohttp.ClientResponse
     replica: _Replica
     name: str
+    done: bool = False  # has the stream said `[DONE]`?
     _open: bool = field(default=True)
 
     @property
@@ -78,9 +79,12 @@ class Opened:
             if batch := list(takewhile(_goes_on, events)):
                 yield batch
             if len(batch) < len(events):
+                self.done = True
                 return
-        if batch := list(takewhile(_goes_on, decoder.close())):
+        events = decoder.close()
+        if batch := list(takewhile(_goes_on, events)):
             yield batch
+        self.done = len(batch) < len(events)
 
     def close(self) -> None:
         """Give the connection back; one whose answer was not read to its end is cut, which cancels the service."""
@@ -144,7 +148,7 @@ class Endpoint:
                 wait_s = retry_wait_s(error, attempt)
                 tried.add(replica.base_url)
                 others = len(tried) < len(self._replicas)
-                busy = isinstance(error, Rejected) and error.status in RETRIED_STATUS  # for longer than may be waited
+                busy = isinstance(error, Rejected) and may_pass(error.status)  # for longer than may be waited
                 if attempt == self._retries or (wait_s is None and not (busy and others)):
                     raise
             if not others:  # every one has had its turn: now waiting helps
@@ -245,12 +249,17 @@ class Endpoint:
         return replica.session
 
 
+def may_pass(status: int) -> bool:
+    """Can another try, or another replica, have better luck? (Also after Cloudflare's 520 to 524, Anthropic's 529.)"""
+    return status == 429 or (status >= 500 and status not in NEVER_PASSES)
+
+
 def retry_wait_s(error: WireError, attempt: int) -> float | None:
     """Seconds before the next try (the first is `attempt` 0), or None where another try cannot help."""
     backoff: float = 0.25 * 2**attempt * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
     if not isinstance(error, Rejected):
         return backoff if isinstance(error, (Unreachable, Dropped)) else None
-    if error.status not in RETRIED_STATUS:
+    if not may_pass(error.status):
         return None
     asked = _retry_after_s(error.headers)
     if asked is None:

@@ -12,8 +12,14 @@ WireError
 from collections.abc import Mapping
 from typing import Any
 
+from wire.codec import loads
+
 # No key, no credit, no such model or address, no time: whatever the service is asked gets the same answer.
 _OF_THE_SERVICE = (401, 402, 403, 404, 405, 407, 408, 429)
+# What services call an error that is about what was said, and not about who asks.
+_CONTENT_CODES = (
+    "content_filter", "content_moderation", "content_policy", "content_policy_violation", "moderation_blocked",
+)  # fmt: skip
 
 
 class WireError(Exception):
@@ -46,10 +52,29 @@ class Rejected(WireError):
     @property
     def of_the_request(self) -> bool:
         """Is the request itself at fault? Asked again, here or elsewhere, it would be once more."""
-        return 400 <= self.status < 500 and self.status not in _OF_THE_SERVICE
+        return 400 <= self.status < 500 and (self.status not in _OF_THE_SERVICE or self.moderated)
+
+    @property
+    def moderated(self) -> bool:
+        """Is it a 403 for what was said? OpenRouter's has the moderation's `reasons`; others have a code for it."""
+        if self.status != 403:
+            return False
+        try:
+            error = loads(self.body)["error"]
+            metadata, codes = error.get("metadata"), (error.get("code"), error.get("type"))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            return False
+        return (isinstance(metadata, dict) and "reasons" in metadata) or any(code in _CONTENT_CODES for code in codes)
 
 
 class Reported(WireError):
     def __init__(self, message: str, body: dict[str, Any]) -> None:
         super().__init__(message)
         self.body = body
+
+
+def of_one_request(error: WireError) -> bool:
+    """May it be this request alone that the service cannot do, or not in time, while it does the next one?"""
+    if isinstance(error, Rejected):
+        return error.of_the_request
+    return isinstance(error, (Reported, Malformed, TimedOut))

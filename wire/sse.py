@@ -1,9 +1,11 @@
 """Server-sent events, both ways: an incremental decoder over bytes, and encoders.
 
 Lines end in CR LF, LF or CR and in nothing else (WHATWG HTML, "Server-sent events"): U+2028 and its
-kin are text. The decoder takes chunks cut anywhere, inside a character or between CR and LF.
+kin are text. The decoder takes chunks cut anywhere, inside a character or between CR and LF. An event is its data: no
+service that is asked here gives its events names that matter.
 """
 
+from codecs import BOM_UTF8
 from typing import Any, NamedTuple
 
 from wire.codec import dumps
@@ -14,7 +16,6 @@ HEARTBEAT = b": keep-alive\n\n"
 
 class Event(NamedTuple):
     data: str
-    event: str = "message"
 
 
 class Decoder:
@@ -23,8 +24,8 @@ class Decoder:
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._skip_newline = False  # the last chunk ended in CR: a leading LF belongs to it
+        self._begun = False
         self._data: list[str] = []
-        self._event = ""
 
     def feed(self, chunk: bytes) -> list[Event]:
         if self._skip_newline and chunk:
@@ -48,19 +49,19 @@ class Decoder:
         return self._events(lines)
 
     def _events(self, lines: list[bytes]) -> list[Event]:
+        if not self._begun:
+            lines[0] = lines[0].removeprefix(BOM_UTF8)
+            self._begun = True
         events = []
         for raw in lines:
             if not raw:
                 if self._data:
-                    events.append(Event("\n".join(self._data), self._event or "message"))
-                self._data, self._event = [], ""
+                    events.append(Event("\n".join(self._data)))
+                self._data = []
                 continue
             name, _, value = raw.decode("utf-8", errors="replace").partition(":")
-            value = value.removeprefix(" ")
             if name == "data":
-                self._data.append(value)
-            elif name == "event":
-                self._event = value
+                self._data.append(value.removeprefix(" "))
         return events
 
 

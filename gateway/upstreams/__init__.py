@@ -36,6 +36,11 @@ class Reply(Protocol):
     @property
     def streamed(self) -> bool: ...
 
+    @property
+    def done(self) -> bool:
+        """Has the stream said `[DONE]`? Known once `events` has ended."""
+        ...
+
     async def read(self) -> bytes:
         """The body, whole."""
         ...

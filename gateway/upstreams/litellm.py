@@ -4,13 +4,18 @@
 """
 
 import asyncio
+import importlib.util
 import json
+import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+import traceback
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+import aiohttp
+from pydantic import Field, model_validator
 
 from corrector.strictyaml import Variable, secret
 from gateway.exchange import ChatRequest, Json
@@ -18,7 +23,7 @@ from gateway.upstreams import LONGEST_ANSWER_S, PolicyOptions, Reply, Upstream
 from wire import sse
 from wire.codec import dumps
 from wire.endpoint import retry_wait_s
-from wire.errors import Dropped, Rejected, TimedOut, Unreachable, WireError
+from wire.errors import Dropped, Malformed, Rejected, TimedOut, Unreachable, WireError
 
 # OpenAI's own fields, and those that several providers share. The SDK's call takes far more from its caller
 # (`api_base`, `mock_response`, `extra_headers` ...): a client that could set those could have our key sent anywhere.
@@ -32,6 +37,9 @@ FIELDS = frozenset(
     """.split()  # noqa: SIM905 - a table of names reads better as words
 )
 
+# The SDK's functions that read a provider's answer: what fails in one is no fault of the request.
+_READING = ("transform_response", "transform_parsed_response", "convert_to_model_response")
+
 
 class Options(PolicyOptions):
     """`model` is litellm's name, such as `anthropic/claude-sonnet-4-5`."""
@@ -42,6 +50,12 @@ class Options(PolicyOptions):
     base_url: str | None = None
     timeout_s: Annotated[float, Field(gt=0)] = LONGEST_ANSWER_S
     retries: Annotated[int, Field(ge=0, le=10)] = 2
+
+    @model_validator(mode="after")
+    def _installed(self) -> Self:
+        if importlib.util.find_spec("litellm") is None:
+            raise ValueError("this kind needs litellm: .venv/bin/pip install -c constraints.txt -e '.[litellm]'")
+        return self
 
 
 def build(name: str, options: Options, run_dir: Path) -> Upstream:
@@ -56,6 +70,8 @@ def sdk() -> Any:
     litellm.telemetry = False
     litellm.suppress_debug_info = True
     litellm.drop_params = False
+    for name in ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy"):
+        logging.getLogger(name).disabled = True  # their warnings quote what was asked
     return litellm
 
 
@@ -68,7 +84,10 @@ class LiteLLMUpstream:
         unknown = sorted(name for name, value in request.body.items() if name not in FIELDS and value is not None)
         if unknown:
             raise _rejected(self._name, 400, f"a policy of kind litellm does not take {', '.join(unknown)}", unknown[0])
-        litellm = await asyncio.to_thread(sdk)
+        try:
+            litellm = await asyncio.to_thread(sdk)
+        except ImportError as error:
+            raise WireError(f"{self._name} cannot be asked: {error}") from error
         ours = {
             "model": self._options.model,
             "api_key": secret(self._options.api_key_env) or None,
@@ -99,6 +118,8 @@ class LiteLLMUpstream:
 
 
 class LiteLLMReply:
+    done = False  # nobody can tell: the SDK keeps it to itself, and says a `finish_reason` in any case
+
     def __init__(self, answer: Any, name: str, *, streamed: bool) -> None:
         self._answer = answer
         self._name = name
@@ -108,18 +129,19 @@ class LiteLLMReply:
     async def read(self) -> bytes:
         return dumps(_plain(self._answer))
 
-    async def relay(self) -> AsyncIterator[bytes]:
-        async for event in self.events():
-            yield sse.encode(event)
+    async def relay(self) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self.events()) as events:
+            async for event in events:
+                yield sse.encode(event)
         yield sse.DONE
 
-    async def events(self) -> AsyncIterator[Json]:
+    async def events(self) -> AsyncGenerator[Json, None]:
         answer = self._answer
         try:
             async for chunk in answer:
                 yield _plain(chunk)
         except Exception as error:
-            raise translate(error, self._name) from error
+            raise translate(error, self._name, answering=True) from error
         finally:
             await answer.aclose()  # also where nobody wants the rest: that stops the provider
 
@@ -127,26 +149,53 @@ class LiteLLMReply:
         self._answer = None  # a stream that nobody has begun to read ends its connection when it is collected
 
 
-def translate(error: Exception, name: str) -> WireError:
-    """litellm's exceptions (subclasses of openai's, with a `status_code`) in our own terms."""
+def translate(error: Exception, name: str, *, answering: bool = False) -> WireError:
+    """litellm's exceptions (subclasses of openai's, with a `status_code`) in our own terms.
+
+    `answering`: has the provider begun its answer?
+    """
     import httpx  # litellm's own
 
     litellm = sdk()
     if isinstance(error, litellm.Timeout):
         return TimedOut(f"{name} did not answer in time")
-    if isinstance(error, litellm.APIConnectionError) or any(isinstance(e, httpx.ConnectError) for e in _causes(error)):
+    if any(isinstance(cause, httpx.ConnectError) for cause in _causes(error)):
         return Unreachable(f"{name} cannot be reached")  # most providers' files call that a 500
+    if isinstance(error, litellm.APIConnectionError):
+        return _unmapped(error, name, answering)
     status = getattr(error, "status_code", None)
     if isinstance(status, int) and 400 <= status < 600:
         headers = getattr(error, "litellm_response_headers", None)
         headers = headers or getattr(getattr(error, "response", None), "headers", None) or {}
-        return _rejected(name, status, _message(error), None, type(error).__name__, dict(headers))
+        return _rejected(name, status, _message(str(error)), None, type(error).__name__, dict(headers))
     return Dropped(f"{name} failed: {type(error).__name__}")
 
 
-def _message(error: Exception) -> str:
+def _unmapped(error: Exception, name: str, answering: bool) -> WireError:
+    """An `APIConnectionError`: the SDK's name for whatever it does not know, its own faults and refusals too."""
+    import httpx
+
+    causes = list(_causes(error))
+    if any(isinstance(cause, (httpx.TransportError, aiohttp.ClientError, OSError)) for cause in causes):
+        return Unreachable(f"{name} cannot be reached")
+    if missing := next((cause for cause in causes if isinstance(cause, ImportError)), None):
+        return WireError(f"{name} cannot be asked: {missing}")  # what a provider needs is no need of the others
+    if answering or any(_of_the_answer(cause) for cause in causes):
+        return Malformed(f"{name} sent an answer that litellm cannot read")
+    first, _, _ = str(error).partition("\n")  # a traceback follows
+    said = _message(first).removeprefix("litellm.APIConnectionError: ")
+    return _rejected(name, 400, f"litellm refuses the request: {said}", None)
+
+
+def _of_the_answer(cause: BaseException) -> bool:
+    status = getattr(cause, "status_code", None)
+    if isinstance(status, int) and status < 300:
+        return True
+    return any(frame.name.startswith(_READING) for frame in traceback.extract_tb(cause.__traceback__))
+
+
+def _message(said: str) -> str:
     """What the provider says of it. The SDK's own text quotes the whole body, which may hold what its model wrote."""
-    said = str(error)
     before, brace, _ = said.partition("{")
     if not brace:
         return said
@@ -160,8 +209,10 @@ def _message(error: Exception) -> str:
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # the SDK raises again what it has caught: a ring at times
         yield error
+        seen.add(id(error))
         error = error.__cause__ or error.__context__
 
 

@@ -17,8 +17,8 @@ from wire.endpoint import Endpoint, Opened, json_events
 _KEPT_BACK = frozenset(
     """
     accept-encoding api-key authorization connection content-encoding content-length content-type cookie expect
-    forwarded host keep-alive openai-organization openai-project origin proxy-authorization proxy-connection referer te
-    trailer transfer-encoding upgrade via x-admin-key x-api-key x-goog-api-key
+    forwarded host http2-settings keep-alive openai-organization openai-project origin proxy-connection referer te
+    trailer transfer-encoding upgrade via x-admin-key
     cf-connecting-ip true-client-ip x-client-ip x-real-ip
     remote-email remote-groups remote-name remote-user
     """.split()  # noqa: SIM905 - a table of names reads better as words
@@ -28,7 +28,10 @@ _KEPT_BACK_PREFIXES = (
     "x-align-", "x-forwarded-", "sec-", "access-control-",
     "cf-access-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
     "x-goog-iap-", "x-ms-client-principal", "x-ms-token-", "x-pomerium-",
+    "helicone-", "x-litellm-", "x-openwebui-", "x-portkey-",
 )  # fmt: skip
+# And keys for other gateways than this one: Azure's `Ocp-Apim-Subscription-Key`, Cloudflare's `CF-AIG-Authorization`.
+_KEPT_BACK_SUFFIXES = ("-api-key", "-auth", "-authorization", "-subscription-key")
 
 
 class Options(PolicyOptions):
@@ -77,6 +80,10 @@ class OpenAIReply:
     def streamed(self) -> bool:
         return self._opened.streamed
 
+    @property
+    def done(self) -> bool:
+        return self._opened.done
+
     async def read(self) -> bytes:
         return await self._opened.read()
 
@@ -93,5 +100,9 @@ class OpenAIReply:
 def forwarded(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
     """The client's headers that go on to the upstream."""
     return {
-        name: value for name, value in headers if name not in _KEPT_BACK and not name.startswith(_KEPT_BACK_PREFIXES)
+        name: value
+        for name, value in headers
+        if name not in _KEPT_BACK
+        and not name.startswith(_KEPT_BACK_PREFIXES)
+        and not name.endswith(_KEPT_BACK_SUFFIXES)
     }

@@ -325,8 +325,9 @@ async def test_an_error_does_not_quote_a_draft_to_who_may_not_see_it(world: Worl
         gw, _, _ = await world(sending(chat_chunk({"role": "assistant"}), body), objectives=objectives)
         *_, last = await gw.stream()
         for one in (told, json.loads(last)):
-            assert one["error"]["message"] == "no tool was called"
             assert (DRAFT in json.dumps(one)) == seen
+            assert one["error"]["code"] == "tool_use_failed"
+        assert told["error"]["message"] == "no tool was called"
 
 
 async def _pieces(raw: bytes) -> Any:

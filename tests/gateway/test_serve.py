@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import uvicorn
 from aiohttp import web
 
 from gateway import serve
+from gateway.http1 import Http1
 from gateway.serve import is_loopback
 from tests.conftest import OBJECTIVES, Service, correcting, saying, two_services
 from tests.gateway.conftest import BETTER, DRAFT, Start, improve
@@ -37,8 +39,8 @@ async def ready(process: asyncio.subprocess.Process) -> tuple[str, str | None]:
             return found[1], found[2]
 
 
-@pytest.mark.parametrize("patient", [True, False])
-async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> None:
+@pytest.mark.parametrize(("patient", "sent"), [(True, signal.SIGTERM), (True, signal.SIGHUP), (False, signal.SIGTERM)])
+async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool, sent: signal.Signals) -> None:
     go_on = asyncio.Event()
 
     async def slow(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -64,7 +66,7 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool) -> N
     while not policy.requests:
         await asyncio.sleep(0.01)
     stopped = time.monotonic()
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, sent)
     await asyncio.sleep(0.3)
     if patient:
         go_on.set()
@@ -282,7 +284,7 @@ async def aims(url: str) -> str:
 def test_a_client_gives_an_idle_connection_up_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it sent just as the gateway did would be lost: nginx and ALB keep connections for a minute."""
     made: list[uvicorn.Config] = []
-    monkeypatch.setattr(uvicorn.Server, "run", lambda server: made.append(server.config))
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: made.append(server.config))
     monkeypatch.setattr(serve, "configure_logging", lambda: None)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     somewhere = Service(saying(DRAFT), "http://127.0.0.1:1/v1")
@@ -290,6 +292,40 @@ def test_a_client_gives_an_idle_connection_up_first(tmp_path: Path, monkeypatch:
     (tmp_path / "o.yaml").write_text(OBJECTIVES)
     serve.serve(tmp_path / "p.yaml", tmp_path / "o.yaml", "127.0.0.1", 0, 1, allow_anonymous=False)
     assert [config.timeout_keep_alive > 60 for config in made] == [True]
+    assert [config.http for config in made] == [Http1]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_port_that_is_taken_is_told_before_an_engine_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    started: list[str] = []
+    monkeypatch.setattr(uvicorn.Server, "run", lambda server, sockets: started.append("server"))
+    monkeypatch.setattr(serve, "_engines", lambda settings: started.append("engines"))
+    monkeypatch.setattr(serve, "configure_logging", lambda: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    somewhere = Service(saying(DRAFT), "http://127.0.0.1:1/v1")
+    (tmp_path / "p.yaml").write_text(two_services(somewhere, somewhere))
+    (tmp_path / "o.yaml").write_text(OBJECTIVES)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1, port {port}: Address already in use"):
+            serve.serve(tmp_path / "p.yaml", tmp_path / "o.yaml", "127.0.0.1", port, workers, allow_anonymous=False)
+    assert started == []
+
+
+def test_a_name_is_bound_at_each_of_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one port; but for IPv6 where there is none."""
+    found = [
+        (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 0, 0, 0)),  # nobody's: for documentation
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 0)),
+        (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 0)),
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    with serve._bound("some.name", 0) as sockets:
+        (one, port), (other, same) = (bound.getsockname() for bound in sockets)
+    assert {one, other} == {"127.0.0.1", "127.0.0.2"}
+    assert port == same != 0
 
 
 def workers(parent: int) -> list[int]:

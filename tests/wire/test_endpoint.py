@@ -66,14 +66,14 @@ async def test_a_body_arrives_as_it_was_with_our_key(service: Start, endpoint: C
     assert request.headers["Content-Type"] == "application/json"
 
 
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 520, 522, 524, 529])
 async def test_what_may_pass_is_tried_again(status: int, service: Start, endpoint: Callable[..., Endpoint]) -> None:
     upstream = await service(answering(status, 200))
     assert await ask(endpoint(upstream.url, retries=1)) == b'{"status": 200}'
     assert len(upstream.requests) == 2
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 422, 501, 505])
 async def test_what_will_not_pass_is_not(status: int, service: Start, endpoint: Callable[..., Endpoint]) -> None:
     upstream = await service(answering(status, 200))
     with pytest.raises(Rejected) as caught:

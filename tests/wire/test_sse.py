@@ -49,7 +49,15 @@ def test_comments_ids_and_retries_are_not_events() -> None:
 
 
 def test_several_data_lines_are_one_event() -> None:
-    assert decoded([b"data: a\ndata: b\nevent: note\n\n"]) == [Event("a\nb", "note")]
+    assert decoded([b"data: a\ndata: b\nevent: note\n\n"]) == [Event("a\nb")]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 100])
+def test_a_mark_of_the_byte_order_is_taken_off_once(size: int) -> None:
+    mark = "\ufeff".encode()
+    stream = mark + b"data: x\n\n" + mark + b"data: no event\n\ndata: " + mark + b"y\n\n"
+    assert decoded(cut(stream, list(range(0, len(stream), size)))) == [Event("x"), Event("\ufeffy")]
+    assert decoded(cut(mark + b"data: x", list(range(0, 10, size)))) == [Event("x")]
 
 
 def test_only_one_space_is_taken_off() -> None:

@@ -256,7 +256,8 @@ def test_every_exception_of_litellm_is_mapped() -> None:
         if issubclass(kind, litellm.Timeout):
             assert isinstance(told, TimedOut)
         elif issubclass(kind, litellm.APIConnectionError):
-            assert isinstance(told, Unreachable)
+            assert isinstance(told, Rejected)
+            assert told.of_the_request, "nothing tells of a connection"
         elif kind.__name__ not in INTERNAL:
             assert isinstance(told, Rejected), kind
             assert told.status == getattr(error, "status_code", None)

@@ -92,6 +92,8 @@ async def test_who_asks_is_not_told_to_the_upstream(service: Start, gateway: Ser
         "Origin", "Referer", "Sec-Fetch-Site", "OpenAI-Organization", "OpenAI-Project", "CF-Access-Jwt-Assertion",
         "CF-Connecting-IP", "X-Auth-Request-Access-Token", "X-Forwarded-Access-Token", "X-Goog-IAP-JWT-Assertion",
         "X-Amzn-Oidc-Data", "X-MS-Token-AAD-Access-Token", "X-MS-Client-Principal-Name", "Remote-User",
+        "X-OpenWebUI-User-Email", "X-LiteLLM-Tags", "X-Portkey-Api-Key", "X-Portkey-Metadata", "Helicone-Auth",
+        "Helicone-User-Id", "Ocp-Apim-Subscription-Key", "X-Acme-Api-Key", "CF-AIG-Authorization", "HTTP2-Settings",
     )  # fmt: skip
     passed = {
         "X-Stainless-Lang": "python",
