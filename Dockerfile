@@ -6,7 +6,7 @@
 # With files of your own, in a folder that is mounted whole, so that a save by renaming is seen:
 # -v "$PWD/conf:/etc/metaaligner:ro". To keep the audit trail: -v trail:/var/lib/metaaligner; and weights that are stored
 # anew: -v cache:/opt/cache. Stop it with `docker stop --time 75`, as `drain_s` and what comes after it take longer than
-# the 10 s it would have.
+# the 10 s it would have. With --read-only it wants --tmpfs /tmp, for the sockets of its engines.
 FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/venv
@@ -28,18 +28,20 @@ FROM python:3.11-slim
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends libgomp1 \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --no-create-home metaaligner
+ && groupadd --gid 10001 metaaligner \
+ && useradd --no-create-home --uid 10001 --gid 10001 metaaligner
 COPY --from=build /opt/venv /opt/venv
 # `docker exec ... metaaligner audit list`
 ENV PATH=/opt/venv/bin:$PATH
 # Written to where a model of your own has `weights: q8_0`.
-COPY --from=build --chown=metaaligner /opt/cache /opt/cache
+COPY --from=build --chown=10001:10001 /opt/cache /opt/cache
 ENV XDG_CACHE_HOME=/opt/cache
 # The audit trail: mount a volume there to keep it.
 ENV XDG_STATE_HOME=/var/lib
-RUN install --directory --owner=metaaligner --mode=0700 /var/lib/metaaligner
+RUN install --directory --owner=10001 --group=10001 --mode=0700 /var/lib/metaaligner
 COPY policies.yaml objectives.yaml /etc/metaaligner/
-USER metaaligner
+# As numbers: of a name Kubernetes cannot tell that it is not root (`runAsNonRoot`).
+USER 10001:10001
 WORKDIR /etc/metaaligner
 EXPOSE 8000
 STOPSIGNAL SIGTERM

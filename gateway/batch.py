@@ -25,7 +25,7 @@ from corrector.objectives import Objective
 from corrector.running import CorrectorSpec
 from corrector.templates import Turn
 from wire.codec import dumps, loads
-from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError
+from wire.errors import WireError, of_one_request
 
 Row = dict[str, Any]
 Told = tuple[Row, Correction]  # a row, and what became of it
@@ -216,8 +216,8 @@ async def correct(corrector: Corrector, row: Row, objectives: tuple[Objective, .
     asked = task(row, objectives)
     try:
         return await whole(corrector, asked, tries=3)
-    except (Rejected, Reported, Malformed, TimedOut) as error:
-        if isinstance(error, Rejected) and not error.of_the_request:
+    except WireError as error:
+        if not of_one_request(error):
             raise
         return Correction(asked.draft, "failed", f"{failure(error)}; {error}")
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import importlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from corrector.objectives import Objective
+from corrector.objectives import MAX_DESCRIPTION, Objective, description_fault
 from corrector.strictyaml import ConfigError
 from wire.errors import WireError
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from corrector.running import CorrectorSpec
 
 LATER = {"audit": "gateway.audit.commands", "train": "train.cli"}
+# What comes with the extra `train`, by the names that it is imported by.
+TRAINING = (
+    "accelerate", "datasets", "matplotlib", "numpy", "peft", "profanity_check", "safetensors", "scipy", "sklearn",
+    "textstat", "torch", "transformers", "trl",
+)  # fmt: skip
 _POLICIES = click.option(
     "--policies", type=click.Path(path_type=Path), default=Path("policies.yaml"), show_default=True,
     help="The models: policies and correctors.",
@@ -34,6 +41,14 @@ def main() -> None:
         raise SystemExit(error.exit_code) from None
     except (click.Abort, KeyboardInterrupt):
         raise SystemExit(130) from None
+    except BrokenPipeError:  # as before `head`: who reads has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what Python still writes as it ends
+        raise SystemExit(1) from None
+    except ModuleNotFoundError as error:
+        package = str(error.name).partition(".")[0]
+        cure = ": .venv/bin/pip install -c constraints.txt -e '.[train]'" if package in TRAINING else ""
+        click.echo(f"error: {package} is not installed{cure}", err=True)
+        raise SystemExit(2) from None
     except (ConfigError, WireError, OSError) as error:
         click.echo(f"error: {error}", err=True)
         raise SystemExit(2) from None
@@ -170,7 +185,10 @@ def aims_of(config: Any, names: str | None, define: tuple[str, ...]) -> tuple[Ob
         name, equals, description = text.partition("=")
         if not equals or not name.strip() or not description.strip():
             raise click.UsageError(f"--define takes NAME=DESCRIPTION, not {text!r}")
-        aims += (Objective(key=name.strip(), name=name.strip().capitalize(), description=description.strip()),)
+        name, description = name.strip(), description.strip()
+        if (wrong := description_fault(description, MAX_DESCRIPTION)) is not None:
+            raise click.UsageError(f"--define: the description of {name!r} {wrong}")
+        aims += (Objective(key=name, name=name.capitalize(), description=description),)
     return aims
 
 

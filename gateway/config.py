@@ -1,5 +1,6 @@
 """The only reader of policies.yaml, and the frozen configuration that both files make together."""
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -27,6 +28,8 @@ PARAMETERS = (
     "command_timeout", "database", "direct_tls", "gsslib", "host", "krbsrvname", "passfile", "password", "port",
     "prepared_statement_cache_size", "service", "servicefile", "ssl", "sslmode", "target_session_attrs", "user",
 )  # fmt: skip
+
+DRIVER = "a trail in PostgreSQL needs asyncpg: .venv/bin/pip install -c constraints.txt -e '.[postgres]'"
 
 
 class AuditOptions(Strict):
@@ -63,7 +66,10 @@ class AuditOptions(Strict):
                 raise ValueError(f"{self.url_env} {error}") from None
         if self.url is not None:
             return self.url
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        try:
+            state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+        except RuntimeError:  # of a user that the system does not know, as a container may run as
+            raise ValueError("this user has no home: say where in `server.audit.url`, or set XDG_STATE_HOME") from None
         return f"sqlite:///{state / 'metaaligner/audit.db'}"
 
 
@@ -120,20 +126,28 @@ class Config:
             yield corrector.engine
 
     def unset(self) -> list[str]:
-        """What has no key, though the configuration names a variable for one."""
+        """What the environment lacks: values of variables that the configuration names, and a driver of its trail."""
         asking: list[tuple[str, object]] = [(f"the policy {name}", policy) for name, policy in self.policies.items()]
         asking += [(who, getattr(policy, "engine", None)) for who, policy in asking]
         asking += [(f"the corrector {name}", spec.engine) for name, spec in self.correctors.items()]
         named = [(who, getattr(options, "api_key_env", None)) for who, options in asking]
         for name, tenant in self.objectives.tenants.items():
             named += [(f"the tenant {name}", key.env) for key in tenant.keys if not isinstance(key, str)]
-        return [f"{who} has no key: {unset(variable)}" for who, variable in named if variable and not secret(variable)]
+        told = [f"{who} has no key: {unset(variable)}" for who, variable in named if variable and not secret(variable)]
+        audit = self.server.audit
+        if audit.url_env is not None and not secret(audit.url_env):
+            told.append(f"the audit trail has no address: {unset(audit.url_env)}")
+        with contextlib.suppress(ValueError):
+            if _wants_driver(audit.location()):
+                told.append(DRIVER)
+        return told
 
 
 def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True, keys: bool = True) -> Config:
     """Raises `ConfigError` that says file, line, what is wrong and what would be right.
 
-    `anonymous`: may there be a tenant that needs no key? `keys`: must the environment hold those of the others?
+    `anonymous`: may there be a tenant that needs no key? `keys`: must the environment hold those of the others, and
+    what the audit trail wants? Who answers no request needs neither.
     """
     source = Source(policies_path)
     for key in source.mapping():
@@ -152,7 +166,7 @@ def read(policies_path: Path, objectives_path: Path, *, anonymous: bool = True, 
         )
         raise Source(objectives_path).error(message, "tenants", aims.anonymous, "keys")
     if any(tenant.audit != "off" for tenant in aims.tenants.values()):
-        _check_trail(source, server.audit)
+        _check_trail(source, server.audit, needed=keys)
     digest = hashlib.sha256(source.raw + aims.raw).hexdigest()
     shared = [engine for policy in policies.values() if (engine := getattr(policy, "engine", None)) is not None]
     correctors = {name: _correcting(spec, shared) for name, spec in correctors.items()}
@@ -191,18 +205,25 @@ def _at_home(url: str) -> str:
         raise ValueError(f"must be a file: {error}") from None
 
 
-def _check_trail(source: Source, options: AuditOptions) -> None:
+def _check_trail(source: Source, options: AuditOptions, *, needed: bool) -> None:
+    if not needed and not secret(options.url_env):  # `Config.unset` says what is missing
+        return
     try:
         url = options.location()
     except ValueError as error:
         raise source.error(str(error), "server", "audit", "url_env") from None
-    if url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None:
-        message = "a trail in PostgreSQL needs asyncpg: .venv/bin/pip install -c constraints.txt -e '.[postgres]'"
-        raise source.error(message, "server", "audit")
+    if needed and _wants_driver(url):
+        raise source.error(DRIVER, "server", "audit")
+
+
+def _wants_driver(url: str) -> bool:
+    return url.startswith("postgresql") and importlib.util.find_spec("asyncpg") is None
 
 
 def _corrector(source: Source, name: str) -> CorrectorSpec:
     steps = ("correctors", name)
+    if name == "none":
+        raise source.error("no corrector can be called `none`: so says a policy that has none", *steps)
     value = dict(source.mapping(*steps))
     engine = _engine(source, value.pop("engine", None), *steps, "engine")
     options = source.parse(CorrectorOptions, value, *steps)

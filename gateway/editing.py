@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -188,11 +189,11 @@ def _put(aims: CommentedMap, key: str, description: str) -> None:
 
 
 def _try(path: Path, raw: bytes, check: Callable[[Path], object]) -> None:
-    trial = path.with_name(f".{path.name}.trial")
-    try:
+    """Elsewhere: where the file cannot be written, a change can be tried all the same."""
+    with tempfile.TemporaryDirectory() as folder:
+        trial = Path(folder) / path.name
         trial.write_bytes(raw)
-        check(trial)
-    except ConfigError as error:
-        raise error if error.path != trial else ConfigError(path, error.line, error.message) from None
-    finally:
-        trial.unlink(missing_ok=True)
+        try:
+            check(trial)
+        except ConfigError as error:
+            raise error if error.path != trial else ConfigError(path, error.line, error.message) from None

@@ -6,6 +6,7 @@ changed costs two `stat` calls, so a save is in force for the next request, on a
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
@@ -31,6 +32,7 @@ LOOK_EVERY_S = 1.0
 ENGINE_MARGIN_S = 10.0
 PROBE_S = 5.0
 LOOK_AT_START_S = 0.05
+WORKER_PAUSE_S = 1.0
 KEPT_RELOADS = 20
 NOT_STARTED, SAVED_ANEW = "one of its engines did not start", "saved anew before its engines had started"
 
@@ -93,13 +95,26 @@ class Reloader:
             await self._supervisor.ensure(config.engines())
             self._keep(config)
         else:  # its engines are up, or have failed, before there is this process
-            config = await asyncio.to_thread(read, *in_force(self._run_dir), anonymous=self._anonymous)
+            config = await self._of_parent()
             if await asyncio.to_thread(_raw, self._paths) != config.raw:
                 self._seen = ()  # saved since, or rejected: to be looked at as any save is
         self._live.append(build(config, None, self._run_dir))
         self._warn(config)
         await self._look()
         self._watch = asyncio.create_task(self._look_now_and_then())
+
+    async def _of_parent(self) -> Config:
+        """What the process that runs the engines has in force.
+
+        Where that cannot be read any more (a file that it names is gone) this worker alone ends, to be replaced: failed
+        as a start fails, uvicorn would end all those beside it, which answer.
+        """
+        try:
+            return await asyncio.to_thread(read, *in_force(self._run_dir), anonymous=self._anonymous)
+        except ConfigError as error:
+            self._log.error("worker.not_started", error=str(error))
+            await asyncio.sleep(WORKER_PAUSE_S)  # the next one comes at once
+            os._exit(1)
 
     async def current(self) -> Snapshot:
         """The snapshot in force, after a save that this call is the first to see has been taken in.
@@ -181,9 +196,11 @@ class Reloader:
         """Raises `ConfigError`, before anything has changed."""
         started = time.perf_counter()
         self._coming = config = await asyncio.to_thread(read, *self._paths, anonymous=self._anonymous)
-        before = self._live[-1]
+        before, new = self._live[-1], None
         try:
-            if (why := await self._engines_missing(config)) is not None:
+            if (why := await self._engines_missing(config, before.config)) is not None:
+                if why == NOT_STARTED:
+                    self._seen = ()  # they may come yet: look again, though nobody saves anything
                 raise ConfigError(self._paths[0], 1, why)
             changed = changes(before.config, config)
             new = build(config, before, self._run_dir)
@@ -191,6 +208,8 @@ class Reloader:
                 self._keep(config)
         except Exception:
             self._coming = None
+            if new is not None:
+                await _close(new, self._live)
             await self._retain_engines()
             raise
         self._live.append(new)
@@ -206,8 +225,10 @@ class Reloader:
 
     def _keep(self, config: Config) -> None:
         """For a worker that comes later: to begin with what is in force, whatever has been saved and rejected since."""
-        for path, raw in zip(in_force(self._run_dir), config.raw, strict=True):
+        paths = in_force(self._run_dir)
+        for path, raw in zip(paths, config.raw, strict=True):
             path.with_suffix(".new").write_bytes(raw)
+        for path in paths:
             path.with_suffix(".new").replace(path)  # never half of it
 
     def _warn(self, config: Config) -> None:
@@ -221,10 +242,16 @@ class Reloader:
         self._log.error("reload.rejected", error=error)
         self.history.append({"time": time.time(), "result": "rejected", "error": error})
 
-    async def _engines_missing(self, config: Config) -> str | None:
-        """Waits for its engines; why not all of them are up, if so. What is saved meanwhile may be right: no longer."""
+    async def _engines_missing(self, config: Config, before: Config) -> str | None:
+        """Waits for the engines that come with it; why not all of them are up, if so.
+
+        One in force already that is down comes back by itself, or does not: a key that is taken back waits for neither.
+        What is saved meanwhile may be right: no longer.
+        """
+        there = list(before.engines())
+        coming = [options for options in config.engines() if options not in there]
         if self._supervisor is not None:
-            starting = asyncio.create_task(self._supervisor.ensure(config.engines()))
+            starting = asyncio.create_task(self._supervisor.ensure(coming))
             try:
                 while not starting.done():
                     if self._signature() != self._seen:
@@ -235,7 +262,7 @@ class Reloader:
                 starting.cancel()
         launched = [  # by another process, which gives them the time that they may take: wait for as long
             (options, launch)
-            for options in config.engines()
+            for options in coming
             if (launch := load(options.kind).launch(options, socket_path(self._run_dir, options))) is not None
         ]
         patience_s = max((launch.start_timeout_s for _, launch in launched), default=0.0) + ENGINE_MARGIN_S
@@ -246,7 +273,6 @@ class Reloader:
                     if self._signature() != self._seen:
                         return SAVED_ANEW
                     if time.monotonic() > deadline:
-                        self._seen = ()  # it may come yet: look again, though nobody saves anything
                         return NOT_STARTED
                     await asyncio.sleep(LOOK_AT_START_S)
         return None

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import threading
+import tomllib
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -55,11 +56,28 @@ def test_the_packages_are_those_of_the_makefile() -> None:
     assert "'.[litellm]'" in makefile
 
 
+def test_every_extra_is_one_that_somebody_is_told_to_install() -> None:
+    """One that stands in no command is one that nobody has tried: `vllm` cannot be installed beside our FastAPI."""
+    paths = [ROOT / name for name in ("Makefile", "Dockerfile", "README.md")]
+    paths += [path for room in ("gateway", "corrector") for path in (ROOT / room).rglob("*.py")]
+    told = {
+        extra
+        for path in paths
+        for listed in re.findall(r"'\.\[([a-z,]+)\]'", path.read_text())
+        for extra in listed.split(",")
+    }
+    assert told == set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+
+
 def test_the_user_is_not_root() -> None:
+    """By numbers: of a name Kubernetes' `runAsNonRoot` cannot tell."""
     [user] = steps("USER")
-    assert user not in ("root", "0")
-    created = [step for step in steps("RUN") if f"useradd --system --no-create-home {user}" in step]
-    assert created
+    uid, gid = map(int, user.split(":"))
+    assert uid != 0
+    [created] = [step for step in steps("RUN") if "useradd" in step]
+    assert f"groupadd --gid {gid} " in created
+    assert f"useradd --no-create-home --uid {uid} --gid {gid} " in created
+    assert [step for step in steps("RUN") if f"install --directory --owner={uid} --group={gid} --mode=0700" in step]
 
 
 def test_the_configuration_lies_where_the_command_runs() -> None:
@@ -124,6 +142,7 @@ def test_the_services_of_compose(service: str) -> None:
     compose = yaml.safe_load((ROOT / "compose.yaml").read_text())
     told = compose["services"][service]
     assert {volume.split(":")[0] for volume in told["volumes"]} <= {"./", *compose["volumes"]}
+    assert told["restart"] == "unless-stopped"
     if service == "gateway":
         [state] = [step.removeprefix("XDG_STATE_HOME=") for step in steps("ENV") if "XDG_STATE_HOME" in step]
         trail = f"{state}/metaaligner"
@@ -132,4 +151,7 @@ def test_the_services_of_compose(service: str) -> None:
         assert told["volumes"] == [f"./:{steps('WORKDIR')[-1]}:ro", f"trail:{trail}", "cache:/opt/cache"]
     else:
         assert told["profiles"] == ["gpu"]
-        assert told["command"][1] in (ROOT / "README.md").read_text()
+        assert f"vllm serve {told['command'][0]} " in (ROOT / "README.md").read_text()
+        tested = re.search(r"install .* vllm==(\S+);", (ROOT / "Makefile").read_text())
+        assert tested is not None
+        assert told["image"] == f"vllm/vllm-openai:v{tested[1]}"

@@ -2,14 +2,16 @@
 
 import asyncio
 import json
+import os
 import re
 import sys
+import tempfile
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 from alembic.util import CommandError
@@ -134,9 +136,12 @@ def purge(tenant: str | None, days: int | None, policies: Path, objectives: Path
 @audit.command()
 @_TENANT
 @click.option("--pairs", "as_pairs", is_flag=True, help="Training rows for `metaaligner train prepare pairs=FILE`.")
-@click.option("--output", type=click.File("w", encoding="utf-8", errors="backslashreplace"), default="-")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False, allow_dash=True), default=Path("-"), show_default=True,
+    help="A file that is there is replaced, also where there is nothing to export.",
+)  # fmt: skip
 @_files
-def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, objectives: Path, url: str | None) -> None:
+def export(tenant: str | None, as_pairs: bool, output: Path, policies: Path, objectives: Path, url: str | None) -> None:
     """Whole answers as JSON Lines; with --pairs what people preferred, of tenants that consent (`training: true`)."""
     config = read(policies, objectives, keys=False)
     consenting = {name for name, one in config.objectives.tenants.items() if one.training}
@@ -144,26 +149,54 @@ def export(tenant: str | None, as_pairs: bool, output: Any, policies: Path, obje
 
     async def write(store: Store) -> None:
         async with aclosing(store.each(Wanted(tenant=tenant), judged=as_pairs)) as rows:
-            async for row in rows:
-                if not as_pairs:
-                    output.write(_json(row) + "\n")
-                    told["answers"] += 1
-                elif row["tenant"] not in consenting:
-                    told["left out: no consent"] += 1
-                else:
-                    made = list(pairs.pairs_of(row))
-                    for pair in made:
-                        output.write(_json(pair) + "\n")
-                    told["pairs" if made else "left out: no texts, or nothing preferred"] += len(made) or 1
+            with _replacing(output) as file:
+                async for row in rows:
+                    if not as_pairs:
+                        file.write(_json(row) + "\n")
+                        told["answers"] += 1
+                    elif row["tenant"] not in consenting:
+                        told["left out: no consent"] += 1
+                    else:
+                        made = list(pairs.pairs_of(row))
+                        for pair in made:
+                            file.write(_json(pair) + "\n")
+                        told["pairs" if made else "left out: no texts, or nothing preferred"] += len(made) or 1
 
     _with_store(config, url, write)
     click.echo(", ".join(f"{count} {what}" for what, count in told.items()) or "nothing", err=True)
 
 
+@contextmanager
+def _replacing(output: Path) -> Iterator[TextIO]:
+    """A new file that takes the place of what is there once it is whole, and that nobody else may read.
+
+    What the one before it held may since be deleted, or its tenant's consent withdrawn: nothing of it stays. A
+    terminal, a pipe and the like are written to as they are.
+    """
+    how: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace"}
+    if str(output) == "-" or (output.exists() and not output.is_file()):
+        with click.open_file(str(output), "w", **how) as stream:
+            yield stream  # type: ignore[misc]  # click calls it an IO[Any]
+            stream.flush()
+        return
+    target = output.resolve()  # a link stays one
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with open(descriptor, "w", **how) as file:
+            yield file
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
+
+
 def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitable[Told]]) -> Told:
     async def run() -> Told:
         try:
-            store = Store(checked(url) if url else config.server.audit.location())
+            told = checked(url) if url else config.server.audit.location()
+            if told.startswith("sqlite:") and not Path(told.removeprefix("sqlite:///")).is_file():
+                raise ValueError(f"there is no file {told.removeprefix('sqlite:///')}")
+            store = Store(told)
         except ModuleNotFoundError as error:
             raise click.ClickException(
                 f"{error.name} is missing: .venv/bin/pip install -c constraints.txt -e '.[postgres]'"
@@ -171,9 +204,12 @@ def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitab
         except (ValueError, SQLAlchemyError) as error:
             raise click.ClickException(f"no such trail: {error}") from None
         try:
-            await store.open()
+            try:
+                await store.open()
+            except OSError as error:  # of what comes later, it may be the output that is full, or closed
+                raise click.ClickException(f"the trail cannot be reached: {error}") from None
             return await work(store)
-        except (SQLAlchemyError, CommandError, OSError, TypeError) as error:
+        except (SQLAlchemyError, CommandError, TypeError) as error:
             raise click.ClickException(f"the trail cannot be read: {getattr(error, 'orig', None) or error}") from None
         finally:
             await store.aclose()

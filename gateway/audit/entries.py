@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from corrector.correction import gravest
+from corrector.correction import verdict_of_choices
 from corrector.redaction import redacted
 from gateway import exchange, worddiff
 from gateway.record import Record
@@ -21,11 +21,12 @@ def row_of(record: Record) -> Row:
     """A row of `answers`; with `texts`, and what stands in them, if the tenant says `full`."""
     corrections = record.corrections
     verdict, reason = record.verdict, record.reason
-    if record.mode == "shadow" and (told := gravest(corrections.values())) is not None:
+    if record.mode == "shadow" and (told := verdict_of_choices(corrections.values())) is not None:
         verdict, reason = told.verdict, told.reason
-    keys = [aim.key for aim in record.todo.objectives] if record.todo is not None else []
-    if record.todo is not None and record.todo.defined and not record.keeps_texts:
-        keys[-record.todo.defined :] = [DEFINED] * record.todo.defined  # the client's words for them are texts
+    keys: list[str] = []
+    if record.todo is not None:
+        hidden = () if record.keeps_texts else record.todo.defined  # the client's words for them are texts
+        keys = [DEFINED if aim in hidden else aim.key for aim in record.todo.objectives]
     row: Row = {
         "time": datetime.fromtimestamp(record.at, UTC),
         "request_id": storable(record.request_id)[:MAX_REQUEST_ID],

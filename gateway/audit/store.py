@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError, NoSuchTableError, OperationalError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, NoSuchTableError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -36,10 +36,6 @@ class Store:
 
     def __init__(self, url: str) -> None:
         scheme, rest = urlsplit(url).scheme, url.partition(":")[2]
-        if scheme == "sqlite":
-            path = Path(rest.removeprefix("///"))
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path.touch(mode=0o600)
         self._engine: AsyncEngine = create_async_engine(
             f"{_DRIVERS[scheme]}:{rest}".replace("sslmode=", "ssl="),  # libpq's name of it, and asyncpg's
             json_serializer=_json,
@@ -52,6 +48,7 @@ class Store:
         if scheme == "sqlite":
             event.listen(self._engine.sync_engine, "connect", _set_up)
             event.listen(self._engine.sync_engine, "begin", _begin)
+            _follow(self._engine.sync_engine, Path(rest.removeprefix("///")))
         else:
             event.listen(self._engine.sync_engine, "handle_error", _part_with_read_only)
 
@@ -299,6 +296,32 @@ def _set_up(connection: Any, record: object) -> None:
     for setting in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=1", "secure_delete=1"):
         cursor.execute(f"PRAGMA {setting}")
     cursor.close()
+
+
+def _follow(engine: sa.Engine, path: Path) -> None:
+    """The file is made so that nobody else reads it; one that is removed is left for the one that stands there then:
+    what is written into a file without a name, nobody finds again."""
+
+    def identity() -> tuple[int, int] | None:
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            return stat.st_dev, stat.st_ino
+        return None
+
+    def make(*_: object) -> None:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            path.touch(mode=0o600)
+
+    def note(connection: Any, record: Any) -> None:
+        record.info["file"] = identity()
+
+    def compare(connection: Any, record: Any, proxy: object) -> None:
+        if record.info["file"] != identity():
+            raise DisconnectionError
+
+    for name, listener in (("do_connect", make), ("connect", note), ("checkout", compare)):
+        event.listen(engine, name, listener)
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -52,7 +52,9 @@ class Trail:
         """May there be rows in the database, whatever the tenants say now?"""
         if self._opening is not None or self._options.named:
             return True
-        return Path(self._options.location().removeprefix("sqlite:///")).exists()
+        with contextlib.suppress(ValueError):  # a user without a home has no file there
+            return Path(self._options.location().removeprefix("sqlite:///")).exists()
+        return False
 
     @property
     def queued(self) -> int:
@@ -90,12 +92,20 @@ class Trail:
         """The open store, for a request. Raises `GatewayError` 503 if it is away, or goes away meanwhile."""
         from sqlalchemy.exc import SQLAlchemyError
 
+        store: Any = None
         try:
-            yield await self.store()
+            try:
+                store = await self.store()
+            except ValueError as error:  # no URL
+                raise OSError(str(error)) from None
+            yield store
         except GatewayError:
             raise
         except (OSError, SQLAlchemyError, ImportError, TypeError) as error:
             self._log.error("audit.unavailable", error=_said(error))
+            if store is not None and store.own:  # its file may be a new one, without tables: the next finds them
+                with contextlib.suppress(OSError, SQLAlchemyError):
+                    await store.open()
             raise GatewayError(503, "audit_unavailable", "the audit trail cannot be reached now") from None
 
     async def settled(self, store: Any, request_id: str, tenant: str | None = None) -> int | None:
@@ -205,7 +215,7 @@ class Trail:
             return
 
     async def _reached(self, error: Exception | None = None) -> Any:
-        """The open store, as soon as there is one; after an error, a while later."""
+        """The open store, as soon as there is one; after an error a while later, with new tables if they have gone."""
         told = False
         while True:
             if error is not None:
@@ -214,7 +224,10 @@ class Trail:
                 told = True
                 await asyncio.sleep(RETRY_S)
             try:
-                return await self.store()
+                store = await self.store()
+                if error is not None:
+                    await store.open()
+                return store
             except Exception as failure:  # whatever it is: the rows wait, and somebody hears of it
                 error = failure
 

@@ -41,6 +41,9 @@ def routes(context: Context) -> list[BaseRoute]:
     async def root(request: Request) -> Response:
         return RedirectResponse("console")  # relative: a proxy may put a path before it
 
+    async def slash(request: Request) -> Response:
+        return RedirectResponse("../console")  # before the router's own does it, by what is said of host and scheme
+
     async def page(request: Request) -> Response:
         return file(request, "index.html")
 
@@ -65,6 +68,7 @@ def routes(context: Context) -> list[BaseRoute]:
     return [
         Route("/", root),
         Route("/console", page),
+        Route("/console/", slash),
         Route("/console/static/{name}", static),
         Route("/console/api/about", about),
         Route("/console/api/diff", diff, methods=["POST"]),

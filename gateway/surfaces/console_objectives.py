@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from corrector.correction import Task
 from corrector.corrector import whole
-from corrector.objectives import MAX_OBJECTIVES, Objective
+from corrector.objectives import MAX_DESCRIPTION, MAX_OBJECTIVES, Objective, description_fault
 from corrector.strictyaml import ConfigError
 from corrector.templates import Turn
 from gateway import editing, exchange, plan
@@ -61,12 +61,12 @@ def routes(context: Context) -> list[BaseRoute]:
         body = await json_object(request, context, ("description", "version", "dry_run"))
         snapshot = await context.reloader.current()
         aim = _aim(snapshot, {**body, "key": request.path_params["key"]})
-        path = context.reloader.objectives_path
-        if why := editing.why_not(path):
+        path, dry_run = context.reloader.objectives_path, bool(body.get("dry_run"))
+        if not dry_run and (why := editing.why_not(path)):
             raise GatewayError(403, "read_only", why)
         change = (path, aim.key, aim.description, str(body.get("version")), context.reloader.check)
         try:
-            edit = await asyncio.to_thread(editing.describe, *change, dry_run=bool(body.get("dry_run")))
+            edit = await asyncio.to_thread(editing.describe, *change, dry_run=dry_run)
         except editing.Changed:
             message = f"{path} was changed meanwhile: read it again before you save"
             if context.reloader.last_error is not None:
@@ -119,7 +119,9 @@ def _aim(snapshot: Snapshot, body: dict[str, Any]) -> Objective:
     if not isinstance(key, str) or not isinstance(description, str) or not description.strip():
         raise GatewayError(400, "invalid_objectives", "an objective has a key and a description", param="description")
     description = description.strip()
-    plan.check_description(key, description)
+    if (wrong := description_fault(description, MAX_DESCRIPTION)) is not None:
+        message = f"the description of {key!r} {wrong}"
+        raise GatewayError(400, "invalid_objectives", message, param="description")
     known = snapshot.config.objectives.objectives.get(key)
     if known is not None:
         return known.model_copy(update={"description": description})

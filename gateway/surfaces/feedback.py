@@ -1,5 +1,6 @@
 """POST /v1/feedback: what a tenant's people think of an answer: was the draft better, or its correction?"""
 
+import asyncio
 from typing import Any, get_args
 
 from starlette.requests import Request
@@ -14,6 +15,7 @@ from gateway.errors import GatewayError
 from gateway.surfaces.http import Context, answer, calling, json_object
 
 MAX_COMMENT = 2000
+TRAIL_S = 10.0  # for the trail: while it does not answer, a judgement keeps a place that a request could have
 FIELDS = ("request_id", "choice", "objective", "comment")
 
 
@@ -31,11 +33,14 @@ def routes(context: Context) -> list[BaseRoute]:
         unknown = GatewayError(404, "unknown_request", f"no answer to {request_id[:128]!r} is kept", param="request_id")
         if tenant.audit == "off":
             raise unknown
-        async with context.trail.reading() as store:
-            id_ = await context.trail.settled(store, storable(request_id)[:MAX_REQUEST_ID], name)
-            if id_ is None:
-                raise unknown
-            await judge(store, id_, body, by="client", redact=tenant.redact)
+        try:
+            async with asyncio.timeout(TRAIL_S), context.trail.reading() as store:
+                id_ = await context.trail.settled(store, storable(request_id)[:MAX_REQUEST_ID], name)
+                if id_ is None:
+                    raise unknown
+                await judge(store, id_, body, by="client", redact=tenant.redact)
+        except TimeoutError:
+            raise GatewayError(503, "audit_unavailable", "the audit trail does not answer now") from None
         return answer(request, {"object": "feedback", "request_id": request_id, "choice": body["choice"]})
 
     return [Route("/v1/feedback", feedback, methods=["POST"])]

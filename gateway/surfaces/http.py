@@ -181,7 +181,7 @@ def unforeseen(record: Record, log: Any) -> GatewayError:
 
 
 def _error_answer(error: GatewayError, record: Record) -> Answer:
-    record.status, record.error = error.status, error.code
+    record.fail(error)
     headers = {"X-Request-Id": record.request_id}
     for name, value in error.headers.items():
         headers["X-Request-Id" if name.lower() == "x-request-id" else name] = value

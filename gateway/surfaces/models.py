@@ -10,19 +10,20 @@ from gateway.surfaces.http import Context, answer, calling
 
 
 def routes(context: Context) -> list[BaseRoute]:
-    async def allowed(request: Request) -> list[str]:
-        snapshot, _, tenant = await calling(request, context)
-        return plan.usable(snapshot.config, tenant)
-
     async def models(request: Request) -> Response:
-        return answer(request, {"object": "list", "data": [_model(name) for name in await allowed(request)]})
+        snapshot, _, tenant = await calling(request, context)
+        return answer(
+            request, {"object": "list", "data": [_model(name) for name in plan.usable(snapshot.config, tenant)]}
+        )
 
     async def model(request: Request) -> Response:
+        """What a request may name: a policy, or one with a set of objectives, as in `smollm2@kids`."""
+        snapshot, _, tenant = await calling(request, context)
         wanted = request.path_params["name"]
-        names = await allowed(request)
-        if wanted not in names:
-            message = f"no model {wanted!r} here; there are: {', '.join(names) or 'none'}"
-            raise GatewayError(404, "model_not_found", message, param="model")
+        try:
+            plan.policy_of(snapshot.config, tenant, wanted)
+        except GatewayError as error:
+            raise GatewayError(404, "model_not_found", error.message, param="model") from None
         return answer(request, _model(wanted))
 
     return [Route("/v1/models", models), Route("/v1/models/{name:path}", model)]

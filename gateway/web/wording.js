@@ -30,6 +30,7 @@ const REASONS = {
   nothing_to_correct: "the draft holds nothing that may be changed",
   corrector_timeout: "the corrector took too long",
   corrector_unavailable: "the corrector did not answer",
+  draft_too_long: "the draft was too long to be corrected",
 };
 
 const SENTENCES = {

@@ -1,11 +1,13 @@
 """The command line, as a person types it: clear lines, exit codes, never a traceback."""
 
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -26,13 +28,16 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 def run(tmp_path: Path) -> Run:
     """Runs `metaaligner` in a folder with these two files."""
 
-    def start(*args: str, policies: str = POLICIES, objectives: str = OBJECTIVES) -> "subprocess.CompletedProcess[str]":
+    def start(
+        *args: str, policies: str = POLICIES, objectives: str = OBJECTIVES, stdout: IO[str] | int = subprocess.PIPE
+    ) -> "subprocess.CompletedProcess[str]":
         (tmp_path / "policies.yaml").write_text(policies)
         (tmp_path / "objectives.yaml").write_text(objectives)
         ran = subprocess.run(
-            [METAALIGNER, *args], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert "Traceback" not in ran.stderr + ran.stdout
+            [METAALIGNER, *args], cwd=tmp_path, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=120,
+            check=False,
+        )  # fmt: skip
+        assert "Traceback" not in ran.stderr + (ran.stdout or "")
         return ran
 
     return start
@@ -68,6 +73,31 @@ def test_a_missing_file(run: Run) -> None:
     assert (ran.returncode, ran.stderr) == (2, "error: none.yaml:1: cannot be read: No such file or directory\n")
 
 
+def test_who_reads_no_further_is_told_nothing(run: Run) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        ran = run("check", stdout=closed)
+    assert (ran.returncode, ran.stderr) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("missing", "cure"),
+    [("torch.nn", ": .venv/bin/pip install -c constraints.txt -e '.[train]'"), ("aiohttp", "")],
+)
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    missing: str, cure: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking(**_: object) -> None:
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(cli, "cli", lacking)
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"error: {missing.partition('.')[0]} is not installed{cure}\n"
+
+
 def test_everybody_is_let_in_on_loopback_only(run: Run) -> None:
     ran = run("serve", "--host", "0.0.0.0")
     assert ran.returncode == 2
@@ -94,6 +124,8 @@ def test_a_port_that_is_taken(run: Run) -> None:
         (["--input", "policies.yaml"], "give QUESTION and ANSWER"),
         (["q", "a", "--objectives", "humor"], "unknown objective 'humor'; there are: harmlessness"),
         (["q", "a", "--define", "x"], "--define takes NAME=DESCRIPTION"),
+        (["q", "a", "--define", f"x={'x' * 2001}"], "the description of 'x' must have 1 to 2000 characters"),
+        (["q", "a", "--define", "x=one; two: three"], "the description of 'x' may not hold ';'"),
         (["q", "a", "--corrector", "d"], "no corrector 'd'; there are: c"),
         (["--input", "policies.yaml", "--output", "o", "--shard", "3/2"], "--shard takes I/N, such as 2/4, not '3/2'"),
     ],

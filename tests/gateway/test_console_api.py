@@ -53,6 +53,14 @@ async def test_the_page_and_its_files(world: World) -> None:
         assert (status, body["error"]["code"]) == (404, "not_found")
 
 
+@pytest.mark.parametrize(("path", "target"), [("/", "console"), ("/console/", "../console")])
+async def test_the_way_to_the_page_names_no_host(world: World, path: str, target: str) -> None:
+    """Which a proxy knows by another name, as it may the path before it and the scheme."""
+    gw, _, _ = await world()
+    async with gw.client.get(f"{gw.url}{path}", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, target)
+
+
 async def test_what_a_tenant_may_choose(world: World) -> None:
     objectives = OBJECTIVES.replace("allow_off: true", "required: [harmlessness], allow: [kids], define: false")
     gw, _, _ = await world(objectives=objectives)
@@ -238,17 +246,31 @@ async def test_a_description_is_saved_and_in_force_at_once(world: World) -> None
 
 
 @pytest.mark.parametrize(
-    ("key", "description"), [("helpfulness", ""), ("helpfulness", "a; b"), ("helpfulness", "x" * 501), ("a%20b", "x")]
+    ("key", "description", "fault"),
+    [
+        ("helpfulness", "", "description"),
+        ("helpfulness", "a; b", "the description of 'helpfulness' may not hold ';'"),
+        ("helpfulness", "x" * 2001, "the description of 'helpfulness' must have 1 to 2000 characters"),
+        ("a%20b", "x", "letters, digits"),
+    ],
 )
-async def test_what_would_not_be_valid_is_not_saved(world: World, key: str, description: str) -> None:
+async def test_what_would_not_be_valid_is_not_saved(world: World, key: str, description: str, fault: str) -> None:
     gw, _, _ = await world()
     before = gw.objectives.read_bytes()
     _, told = await ask(gw, "/console/api/objectives")
     change = {"description": description, "version": told["version"]}
     status, body = await ask(gw, f"/console/api/objectives/{key}", "PUT", **change)
-    assert status == 400
-    assert body["error"]["message"]
+    assert (status, body["error"]["code"]) == (400, "invalid_objectives")
+    assert body["error"]["param"] in (None, "description"), "a field of this request"
+    assert fault in body["error"]["message"]
     assert gw.objectives.read_bytes() == before
+
+
+async def test_what_a_file_may_say_can_be_saved_here_too(world: World) -> None:
+    gw, _, _ = await world()
+    _, told = await ask(gw, "/console/api/objectives")
+    change = {"description": "x" * 2000, "version": told["version"]}
+    assert (await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change))[0] == 200
 
 
 async def test_nothing_is_saved_that_would_not_be_in_force(world: World) -> None:
@@ -281,3 +303,8 @@ async def test_what_is_read_only_is_told(world: World, monkeypatch: pytest.Monke
     change = {"description": "x", "version": told["version"]}
     status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change)
     assert (status, body["error"]["code"]) == (403, "read_only")
+    touched = gw.objectives.parent.stat().st_mtime_ns
+    status, body = await ask(gw, "/console/api/objectives/helpfulness", "PUT", **change, dry_run=True)
+    assert (status, body["backup"]) == (200, None)
+    assert "+  helpfulness: x" in body["diff"]
+    assert gw.objectives.parent.stat().st_mtime_ns == touched, "nothing is put there for a moment either"

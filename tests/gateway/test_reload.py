@@ -3,14 +3,17 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from corrector.engines import EngineOptions
 from gateway.config import read
-from gateway.reload import changes
-from tests.conftest import OBJECTIVES, Gateway, correcting, saying, two_services
+from gateway.reload import Reloader, changes, in_force
+from gateway.telemetry import Metrics
+from tests.conftest import OBJECTIVES, Gateway, _Log, correcting, saying, two_services
 from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, improve, soon
 
 BRIEF = OBJECTIVES.replace("sets:", "  brevity: The response should be at most two sentences\nsets:", 1).replace(
@@ -218,6 +221,85 @@ async def test_a_save_does_not_wait_for_the_engine_of_the_one_before(world: Worl
     assert (await gw.chat())[1]["X-Align-Objectives"] == "brevity"
     [line] = told(gw, "reload.rejected")
     assert line["error"].endswith("saved anew before its engines had started")
+
+
+NEW = (
+    "\n  new: {kind: local, corrector: c, engine: {kind: vllm, model: m, executable: /bin/false, start_timeout_s: %s}}"
+)
+
+
+async def test_a_save_does_not_wait_for_an_engine_that_was_in_force_already(service: Start, gateway: Serve) -> None:
+    """It is down, and a key that is taken back must not go on for as long as it has to start."""
+    policy, corrector = await service(saying(DRAFT)), await service(correcting(improve))
+    gw = await gateway(two_services(policy, corrector).replace("policies:", f"policies:{NEW % 0.5}", 1))
+    gw.objectives.write_text(BRIEF)
+    await gw.chat()
+    await soon(lambda: bool(told(gw, "reload.applied")))
+    assert (await gw.chat())[1]["X-Align-Objectives"] == "brevity"
+    assert not told(gw, "reload.rejected")
+
+
+async def test_a_save_whose_engine_has_not_started_in_time_is_tried_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gw, policy, corrector = await world()
+    asked: list[list[str]] = []
+
+    async def ensure(coming: Iterable[EngineOptions]) -> bool:
+        asked.append([options.kind for options in coming])
+        return len(asked) == 2
+
+    monkeypatch.setattr(gw.app.state.supervisor, "ensure", ensure)
+    gw.policies.write_text(two_services(policy, corrector).replace("policies:", f"policies:{NEW % 60}", 1))
+    await gw.chat()
+    await soon(lambda: bool(told(gw, "reload.rejected")))
+    await gw.chat()  # nobody has saved anything since
+    await soon(lambda: bool(told(gw, "reload.applied")))
+    assert asked == [["vllm"], ["vllm"]], "what is an address needs no start"
+    [line] = told(gw, "reload.rejected")
+    assert line["error"].endswith("one of its engines did not start")
+
+
+async def test_a_worker_that_cannot_read_what_is_in_force_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By another code than uvicorn has for a start that failed, with which it would end the workers beside it."""
+    codes: list[int] = []
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        raise InterruptedError
+
+    lines: list[dict[str, Any]] = []
+    monkeypatch.setattr("os._exit", leave)
+    monkeypatch.setattr("gateway.reload.WORKER_PAUSE_S", 0)
+    files = tmp_path / "policies.yaml", tmp_path / "objectives.yaml"
+    worker = Reloader(*files, tmp_path / "run", None, Metrics(), _Log(lines))
+    with pytest.raises(InterruptedError):
+        await worker.start()
+    assert codes == [1]
+    assert [line["event"] for line in lines] == ["worker.not_started"]
+    assert "run/policies.yaml:1: cannot be read" in lines[0]["error"]
+
+
+async def test_what_workers_begin_with_is_of_one_save(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is replaced before both files have been written: a full disk leaves the pair as it was."""
+    gw, policy, corrector = await world()
+    run_dir = gw.app.state.reloader._run_dir
+    before = [path.read_bytes() for path in in_force(run_dir)]
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name == "objectives.new":
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    gw.policies.write_text(two_services(policy, corrector).replace("timeout_s: 5", "timeout_s: 6"))
+    gw.objectives.write_text(BRIEF)
+    await gw.chat()
+    await soon(lambda: bool(told(gw, "reload.rejected")))
+    assert [path.read_bytes() for path in in_force(run_dir)] == before
 
 
 async def test_ten_thousand_tenants_come_and_are_found(world: World) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,56 @@ def test_pairs_are_exported_of_tenants_that_consent(files: list[str], tmp_path: 
     (pair,) = [json.loads(line) for line in out.read_text().splitlines()]
     assert (pair["weak"], pair["strong"], pair["better"]) == ("The sky.", "The blue sky.", ["helpfulness"])
     assert (pair["source"], pair["context"]) == ("audit:t", [{"role": "user", "text": "Why?"}])
+
+
+def test_nothing_of_a_file_before_stays_where_there_is_nothing_to_export(files: list[str], tmp_path: Path) -> None:
+    """Pairs of a tenant that has taken its consent back, for one."""
+    out = tmp_path / "pairs.jsonl"
+    run("export", "--pairs", "--output", str(out), *files)
+    assert out.read_text()
+    objectives = tmp_path / "objectives.yaml"
+    objectives.write_text(objectives.read_text().replace("training: true", "training: false"))
+    told = run("export", "--pairs", "--output", str(out), *files)
+    assert (told.exit_code, told.stderr) == (0, "2 left out: no consent\n")
+    assert out.read_text() == ""
+
+
+def test_an_export_is_its_owners_alone_and_whole_or_not_there(
+    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    out, link = folder / "answers.jsonl", tmp_path / "latest.jsonl"
+    link.symlink_to(out)
+    assert run("export", "--output", str(link), *files).exit_code == 0
+    assert stat.S_IMODE(out.stat().st_mode) == 0o600
+    assert link.is_symlink()
+    before = out.read_bytes()
+
+    def broken(row: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gateway.audit.commands._json", broken)
+    assert isinstance(run("export", "--output", str(out), *files).exception, OSError)
+    assert out.read_bytes() == before
+    assert [one.name for one in folder.iterdir()] == ["answers.jsonl"]
+
+
+def test_an_output_that_is_full_is_no_fault_of_the_trails(files: list[str]) -> None:
+    """And a device is written to, not replaced."""
+    told = run("export", "--output", "/dev/full", *files)
+    assert isinstance(told.exception, OSError)
+    assert "No space left" in str(told.exception)
+    assert "trail" not in told.output
+    assert stat.S_ISCHR(Path("/dev/full").stat().st_mode)
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "one"], ["export"], ["purge"]])
+def test_a_trail_that_is_not_there_is_not_made(files: list[str], tmp_path: Path, command: list[str]) -> None:
+    told = run(*command, *files[2:], "--url", f"sqlite:///{tmp_path}/other/audit.db")
+    assert told.exit_code == 1
+    assert told.output == f"Error: no such trail: there is no file {tmp_path}/other/audit.db\n"
+    assert not (tmp_path / "other").exists()
 
 
 def test_days_that_no_calendar_has_are_refused(files: list[str]) -> None:

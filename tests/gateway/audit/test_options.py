@@ -1,5 +1,6 @@
 """Where a trail may be kept, and how long: what `metaaligner check` says of it."""
 
+import importlib.util
 import inspect
 import json
 from pathlib import Path
@@ -9,8 +10,11 @@ import asyncpg  # type: ignore[import-untyped]
 import pytest
 from click.testing import CliRunner, Result
 
+from corrector.strictyaml import ConfigError
+from gateway.audit.trail import Trail
 from gateway.cli import cli
-from gateway.config import PARAMETERS
+from gateway.config import DRIVER, PARAMETERS, AuditOptions, read
+from gateway.telemetry import Metrics
 from tests.conftest import OBJECTIVES, ROOT
 
 
@@ -77,9 +81,38 @@ def test_a_password_stands_in_the_environment_only(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("named", ["postgresql://ada:hush@h/trail", "NOT_SET_ANYWHERE"])
 def test_a_variable_that_is_none_or_holds_nothing(tmp_path: Path, named: str) -> None:
-    told = str(check(tmp_path, {"url_env": named}).exception)
+    ran = check(tmp_path, {"url_env": named})
+    told = str(ran.exception or ran.output)
     assert "environment variable" in told
     assert "hush" not in told
+
+
+def test_who_answers_no_request_needs_no_trail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` says what is missing, and who serves cannot do without it."""
+    told = check(tmp_path, {"url_env": "TRAIL"})
+    missing = "the environment variable TRAIL is not set"
+    assert (told.exit_code, told.stderr) == (0, f"\nwarning: the audit trail has no address: {missing}\n")
+    files = tmp_path / "policies.yaml", tmp_path / "objectives.yaml"
+    with pytest.raises(ConfigError, match=rf"policies\.yaml:\d+: {missing}"):
+        read(*files)
+    monkeypatch.setenv("TRAIL", "postgresql://db.example/trail")
+    there = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "asyncpg" else there(name))
+    assert read(*files, keys=False).unset() == [DRIVER]
+    with pytest.raises(ConfigError, match="needs asyncpg"):
+        read(*files)
+
+
+def test_a_user_without_a_home_is_told_where_a_trail_could_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setattr(Path, "home", nobody)
+    assert check(tmp_path, {}).exit_code == 0
+    with pytest.raises(ConfigError, match=r"policies\.yaml:\d+: this user has no home: .*server\.audit\.url"):
+        read(tmp_path / "policies.yaml", tmp_path / "objectives.yaml")
+    assert not Trail(AuditOptions(), Metrics(), None).keeps
 
 
 def test_the_driver_takes_the_parameters_that_are_known() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import stat
 import threading
@@ -186,6 +187,25 @@ async def test_nobody_else_reads_the_file(tmp_path: Path) -> None:
     await store.aclose()
     assert stat.S_IMODE((tmp_path / "state/audit.db").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+
+
+async def test_what_is_written_after_the_file_was_removed_stands_in_the_one_that_is_there_then(tmp_path: Path) -> None:
+    path = tmp_path / "state/audit.db"
+    async with contextlib.aclosing(Store(f"sqlite:///{path}")) as store:
+        await store.open()
+        async with store._engine.connect(), store._engine.connect():  # two, which would go on in different files
+            pass
+        await store.write([row("one")])
+        shutil.rmtree(path.parent)
+        with pytest.raises(DBAPIError, match="no such table") as caught:
+            await store.write([row("two")])
+        assert store.is_away(caught.value)
+        await store.open()
+        for request_id in ("two", "three", "four"):
+            await store.write([row(request_id)])
+        async with contextlib.aclosing(Store(f"sqlite:///{path}")) as another:
+            assert [found["request_id"] for found in await another.search(Wanted())] == ["four", "three", "two"]
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_nothing_that_was_deleted_stays_in_a_file(tmp_path: Path) -> None:

@@ -182,51 +182,6 @@ def entry(gw: Gateway, request_id: str = "r") -> Record:
     return made
 
 
-async def test_a_database_that_is_away_delays_no_answer_and_gets_its_rows_when_it_is_back(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.audit.trail.RETRY_S", 0.02)
-    gw, _, _ = await world(objectives=auditing("metadata"))
-    (tmp_path / "away").write_text("a file where a folder should be")
-    log = Log()
-    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/away/audit.db"), Metrics(), log)
-    trail.settle(entry(gw))
-    await soon(lambda: "audit.unavailable" in log.events)
-    assert trail.queued == 1
-    (tmp_path / "away").unlink()
-    await trail.flush()
-    assert trail.queued == 0
-    assert log.events.count("audit.unavailable") == 1
-    assert len(await (await trail.store()).search(Wanted())) == 1
-    await trail.aclose(1)
-
-
-async def test_a_connection_that_is_lost_after_the_commit_doubles_nothing(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("gateway.audit.trail.RETRY_S", 0.02)
-    gw, _, _ = await world(objectives=auditing("metadata"))
-    trail = Trail(AuditOptions(url=f"sqlite:///{tmp_path}/some.db"), Metrics(), Log())
-    store = await trail.store()
-    write, lost = store.write, [ConnectionResetError(), ConnectionResetError()]
-
-    async def losing(rows: Any) -> None:
-        if len(lost) == 1:  # the first time it was lost before
-            await write(rows)
-        if lost:
-            raise lost.pop()
-        await write(rows)
-
-    monkeypatch.setattr(store, "write", losing)
-    for number in range(3):
-        trail.settle(entry(gw, f"r{number}"))
-    await trail.flush()
-    trail.settle(entry(gw, "r3"))
-    await trail.flush()
-    assert [row["request_id"] for row in await store.search(Wanted())] == ["r3", "r2", "r1", "r0"]
-    await trail.aclose(1)
-
-
 async def test_what_the_queue_has_no_room_for_is_dropped_and_counted(world: World, tmp_path: Path) -> None:
     gw, _, _ = await world(objectives=auditing("metadata"))
     metrics = Metrics()
