@@ -11,7 +11,7 @@ def moved(annotations: Iterable[Any], before: str, after: str) -> list[Any]:
 
     OpenAI's `url_citation` has `start_index` and `end_index`, in characters; what has no such places stays as it is.
     """
-    return [told for one in annotations if (told := _moved(one, before, after)) is not None]
+    return [there for one in annotations if (there := _moved(one, before, after)) is not None]
 
 
 def _moved(annotation: Any, before: str, after: str) -> Any:

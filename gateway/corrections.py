@@ -40,13 +40,16 @@ def task(request: ChatRequest, todo: Plan, draft: str, *, live: bool = False, ke
 
 
 def draft_of(text: str, todo: Plan) -> tuple[str, str]:
-    """A leading `<think>` block, and the text to correct. One that never ends would get round what is required."""
+    """What was thought before the answer, and the text to correct.
+
+    A `<think>` that never ends is text to correct where something is required: it would get round that.
+    """
     return exchange.split_thinking(text, closed=bool(todo.tenant.required))
 
 
-def name_skip(told: Correction, called_tools: bool) -> None:
-    if told.reason == "empty_draft" and called_tools:
-        told.reason = "tool_calls"
+def name_skip(correction: Correction, called_tools: bool) -> None:
+    if correction.reason == "empty_draft" and called_tools:
+        correction.reason = "tool_calls"
 
 
 def end_of(spoken: Spoken, todo: Plan) -> Json:
@@ -83,7 +86,7 @@ async def as_a_whole(
             yield passing
     choices = []
     for choice in held.choices.values():
-        split = _split(todo)
+        split = _split(todo, waits=True)
         draft = split.feed(choice.text) + split.finish()
         choices.append(_said(held, choice, split, corrector.correct(_streamed_task(request, todo, draft)), todo))
     async with aclosing(merged(choices)) as chunks:
@@ -104,7 +107,7 @@ async def by_segments(
                 yield passing
             for choice in held.choices.values():
                 if choice.index not in growing:
-                    split, draft = _split(todo), SegmentedDraft(corrector, _streamed_task(request, todo, ""))
+                    split, draft = _growing_split(todo), SegmentedDraft(corrector, _streamed_task(request, todo, ""))
                     growing[choice.index] = split, draft
                     merging.add(_said(held, choice, split, draft.corrected(), todo))
                 split, draft = growing[choice.index]
@@ -137,7 +140,7 @@ async def _said(
                 passes = False
                 if isinstance(piece, Correction):
                     name_skip(piece, choice.called_tools)
-                    yield Spoken(choice, draft_of(choice.text, todo)[1], piece)
+                    yield Spoken(choice, choice.text[len(split.thinking) :], piece)
                 elif piece:
                     yield held.text_chunk(choice, piece)
     except WireError as error:
@@ -157,7 +160,7 @@ class LiveDraft:
         for choice in event.get("choices") or ():
             index, piece = choice.get("index", 0), exchange.message_text(choice.get("delta") or {})
             if self._todo.drops_thinking:
-                split = self._splits.setdefault(index, _split(self._todo))
+                split = self._splits.setdefault(index, _growing_split(self._todo))
                 piece = split.feed(piece) + (split.finish() if choice.get("finish_reason") else "")
             if piece:
                 yield {**self._held.envelope, "choices": [], "align": {"draft": piece, "index": index}}
@@ -169,6 +172,15 @@ def _streamed_task(request: ChatRequest, todo: Plan, draft: str) -> Task:
     return task(request, todo, draft, live=live, keep=todo.keeps_draft)
 
 
-def _split(todo: Plan) -> ThinkingSplit:
-    """`draft_of`, of a text that still grows."""
-    return ThinkingSplit(closed=bool(todo.tenant.required))
+def _split(todo: Plan, *, waits: bool) -> ThinkingSplit:
+    """`draft_of`, streamed."""
+    return ThinkingSplit(closed=bool(todo.tenant.required), waits=waits)
+
+
+def _growing_split(todo: Plan) -> ThinkingSplit:
+    """Of a text that is worked on while it grows, which it could not be if any of it might yet turn out to be thinking.
+
+    So it waits only where a tenant says that thinking is to be dropped. Else what has no `<think>` is corrected as text
+    is, and nothing that is required is got round.
+    """
+    return _split(todo, waits=todo.tenant.reasoning == "drop")

@@ -4,7 +4,7 @@ Every field that is not known here passes as it is. Knows nothing of alignment.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,7 +15,8 @@ from wire.errors import Malformed
 
 REASONING_FIELDS = ("reasoning_content", "reasoning", "reasoning_details", "thinking", "thinking_blocks")
 _REASONING_PARTS = ("thinking", "reasoning", "redacted_thinking")
-_THINKING = re.compile(r"\s*<think>.*?(?P<end></think>\s*|\Z)", re.DOTALL)
+_BEGINS = "<think>"
+_ENDS = re.compile(r"</think>(?!(?<=`</think>)`)\s*")  # but not where the answer quotes it
 # What an answer is known to have. Other fields pass too, except to who may not see drafts: they may restate one
 # (llama.cpp's `__verbose`, vLLM's `token_ids` and `prompt_logprobs`).
 KNOWN = frozenset(("id", "object", "created", "model", "system_fingerprint", "service_tier", "usage", "choices"))
@@ -23,6 +24,11 @@ _KNOWN_OF_CHOICE = frozenset(("index", "message", "delta", "finish_reason", "log
 _KNOWN_OF_MESSAGE = frozenset(
     ("role", "content", "refusal", "tool_calls", "function_call", "annotations", "audio", *REASONING_FIELDS)
 )
+_KNOWN_PARTS: Mapping[str, frozenset[str]] = {  # beside those that are text
+    **dict.fromkeys(_REASONING_PARTS, frozenset(("type", "text", "summary", "data", "signature", *REASONING_FIELDS))),
+    "refusal": frozenset(("type", "refusal")),
+    "image_url": frozenset(("type", "image_url")),
+}
 
 # Fields by which it is decided here who may ask, and what is corrected.
 _DECIDING = frozenset(("model", "messages", "stream", "response_format", "modalities", "audio"))
@@ -127,9 +133,9 @@ def conversation(messages: list[Any]) -> tuple[Turn, ...]:
         else:
             turns.append(Turn("user", text if role == "user" else f"[{role}] {text}"))
     if system:
-        told = "\n".join(system)
+        instructions = "\n".join(system)
         first = turns[0] if turns and turns[0].role == "user" else None
-        turns[: 1 if first else 0] = [Turn("user", f"{told}\n\n{first.text}" if first else told)]
+        turns[: 1 if first else 0] = [Turn("user", f"{instructions}\n\n{first.text}" if first else instructions)]
     return tuple(turns)
 
 
@@ -153,8 +159,8 @@ def drop_reasoning(message: Json) -> None:
     """Out of a message or a delta, its fields and its parts alike."""
     for name in REASONING_FIELDS:
         message.pop(name, None)
-    if isinstance(content := message.get("content"), list):
-        message["content"] = [part for part in content if not _is_reasoning(part)] or ""
+    if not isinstance(content := message.get("content"), str | None):
+        message["content"] = [part for part in parts_of(content) if not _is_reasoning(part)] or ""
 
 
 def only_known(answer: Json) -> Json:
@@ -165,7 +171,9 @@ def only_known(answer: Json) -> Json:
         for choice in known["choices"]:
             for part in ("message", "delta"):
                 if choice.get(part):
-                    choice[part] = _kept(choice[part], _KNOWN_OF_MESSAGE)
+                    message = choice[part] = _kept(choice[part], _KNOWN_OF_MESSAGE)
+                    if not isinstance(content := message.get("content"), str | None):
+                        message["content"] = list(_known_parts(parts_of(content))) or ""
     return known
 
 
@@ -173,69 +181,122 @@ def _kept(plain: Json, names: frozenset[str]) -> Json:
     return {name: value for name, value in plain.items() if name in names}
 
 
-def split_thinking(text: str, *, closed: bool = False) -> tuple[str, str]:
-    """A leading `<think>...</think>` that a server left in the text, and the answer proper.
+def _known_parts(parts: Iterable[Any]) -> Iterator[Json]:
+    for part in parts:
+        kind = str(part.get("type", "text")) if isinstance(part, dict) else "text"
+        if kind in _KNOWN_PARTS:
+            yield _kept(part, _KNOWN_PARTS[kind])
+        elif text := part_text(part):
+            yield {"type": kind, "text": text}
 
-    One that is not closed is all thinking, or with `closed` all answer.
+
+def split_thinking(text: str, *, closed: bool = False) -> tuple[str, str]:
+    """What a server left in the text of `<think>...</think>` before an answer, and the answer proper.
+
+    DeepSeek-R1's and QwQ's templates write `<think>` into the prompt: then all up to `</think>` is thinking. What
+    begins and is not closed is all thinking, or with `closed` all answer.
     """
-    match = _THINKING.match(text)
-    cut = match.end() if match and (match["end"] or not closed) else 0
+    opened, end = text.lstrip().startswith(_BEGINS), _ENDS.search(text)
+    if end is None:
+        cut = len(text) if opened and not closed else 0
+    else:
+        cut = end.end() if opened or _BEGINS not in text[: end.start()] else 0
     return text[:cut], text[cut:]
 
 
-class ThinkingSplit:
-    """A stream's text without a leading `<think>...</think>`, in pieces cut anywhere; `split_thinking`, streamed."""
+def drop_thinking(choice: Json) -> None:
+    """Out of an unstreamed choice: fields, parts, and what `split_thinking` finds in the text."""
+    message = choice.get("message") or {}
+    drop_logprobs(choice)
+    drop_reasoning(message)
+    thinking, said = split_thinking(message_text(message))
+    if thinking:
+        set_text(message, said)
 
-    def __init__(self, *, closed: bool = False) -> None:
+
+def drop_logprobs(choice: Json) -> None:
+    """They are of all that was written, thinking and all."""
+    if choice.get("logprobs") is not None:
+        choice["logprobs"] = None
+
+
+class ThinkingSplit:
+    """A stream's text without the thinking before it, in pieces cut anywhere; `split_thinking`, streamed.
+
+    Any text may yet turn out to be thinking without its `<think>`. With `waits` it is held back until that is known, to
+    its end if need be; else it is text, unless all of the thinking comes in one piece.
+    """
+
+    def __init__(self, *, closed: bool = False, waits: bool = False) -> None:
         self.thinking = ""  # once it is over
         self._closed = closed
-        self._held = ""
-        self._looked = 0  # how far `</think>` has been looked for
+        self._waits = waits
+        self._held: list[str] = []
+        self._tail = ""  # of what is held, so much as has not been looked through
+        self._opened: bool | None = None  # does it begin with `<think>`?
         self._over = False
 
     def feed(self, piece: str) -> str:
         """What is certain to be no thinking."""
         if self._over:
             return piece
-        self._held += piece
-        start = self._held.lstrip()[:7] if self._looked == 0 else "<think>"
-        if "<think>".startswith(start):  # so far it may be one, or is
-            if start == "<think>":
-                at = self._held.find("</think>", max(0, self._looked - len("</think>")))
-                self._looked = len(self._held)
-                if at >= 0 and self._held[at + len("</think>") :].strip():
-                    return self.finish()
-                self._looked = at if at >= 0 else self._looked
-            return ""
-        return self.finish()
+        self._held.append(piece)
+        self._tail += piece
+        return self.finish() if self._decided() else ""
+
+    def _decided(self) -> bool:
+        """Is it known by now where the answer begins?"""
+        if self._opened is None:
+            start = self._tail.lstrip()[: len(_BEGINS)]
+            if start != _BEGINS and _BEGINS.startswith(start):
+                return False
+            self._opened = start == _BEGINS
+        if not self._opened and not self._waits:
+            return True
+        end = _ENDS.search(self._tail)
+        if not self._opened and _BEGINS in self._tail[: end.start() if end else None]:
+            return True
+        if end is not None and end.end() < len(self._tail):
+            return True
+        self._tail = self._tail[max(0, end.start() - 1) :] if end else self._tail[-len("`</think") :]
+        return False
 
     def finish(self) -> str:
         """The rest, at the end: nothing if the text was all thinking."""
         if self._over:
             return ""
         self._over = True
-        self.thinking, said = split_thinking(self._held, closed=self._closed)
+        self.thinking, said = split_thinking("".join(self._held), closed=self._closed)
         return said
 
-    def drop(self, message: Json, *, ends: bool) -> None:
-        """Takes the thinking out of a message, or of a delta; at its end, what was held back comes, if it is none.
+    def drop(self, choice: Json, *, last: bool = False) -> None:
+        """`drop_thinking`, of a chunk's choice. At its end, or with the `last` of it, what was held back comes.
 
-        Some servers tell an end in every chunk: thinking that is not over goes on.
+        Some servers tell an end in every chunk: thinking that has begun, and is not over, goes on.
         """
-        text = message_text(message)
+        delta = choice.get("delta") or {}
+        drop_logprobs(choice)
+        drop_reasoning(delta)
+        text = message_text(delta)
         said = self.feed(text)
-        if ends and not self._held.lstrip().startswith("<think>"):
+        if (last or choice.get("finish_reason")) and not self._opened:
             said += self.finish()
         if said != text:
-            with_text(message, said)
+            set_text(delta, said)
+        if delta:  # what was held back may come where the policy said nothing
+            choice["delta"] = delta
 
 
 def message_text(message: Json) -> str:
     """The text that a reply's message says, tool calls and refusals aside."""
-    content = message.get("content")
+    return "".join(map(part_text, parts_of(message.get("content"))))
+
+
+def parts_of(content: Any) -> list[Any]:
+    """A message's content as parts: it may be a list of them, a single one, a text, or nothing."""
     if isinstance(content, list):
-        return "".join(part_text(part) for part in content)
-    return content if isinstance(content, str) else ""
+        return content
+    return [content] if isinstance(content, str | dict) else []
 
 
 def texts(reply: Json) -> dict[int, str]:
@@ -243,23 +304,35 @@ def texts(reply: Json) -> dict[int, str]:
     return {at: message_text(choice.get("message") or {}) for at, choice in enumerate(reply["choices"])}
 
 
-def with_text(message: Json, text: str) -> None:
-    """Puts a corrected text in the place of the message's own; parts that are not text stay."""
+def set_text(message: Json, text: str) -> None:
+    """Puts a text in the place of the message's own; parts that are not text stay."""
     content = message.get("content")
-    if not isinstance(content, list):
+    if not isinstance(content, list | dict):
         message["content"] = text
         return
-    first = next((index for index, part in enumerate(content) if part_text(part)), len(content))
+    parts = parts_of(content)
+    first = next((index for index, part in enumerate(parts) if part_text(part)), len(parts))
     message["content"] = [
-        {**part, "text": text} if index == first else part
-        for index, part in enumerate(content)
+        _with_text(part, text) if index == first else part
+        for index, part in enumerate(parts)
         if index <= first or not part_text(part)
     ]
 
 
+def _with_text(part: Any, text: str) -> Any:
+    if isinstance(part, str):
+        return text
+    said = part["text"]
+    return {**part, "text": {**said, "value": text} if isinstance(said, dict) else text}
+
+
 def part_text(part: Any) -> str:
-    """Whatever a server calls its text; what it has thought is no text."""
+    """Whatever a server calls its text, be it a string or `{"value": ...}`; what it has thought is no text."""
+    if isinstance(part, str):
+        return part
     text = part.get("text") if isinstance(part, dict) and not _is_reasoning(part) else None
+    if isinstance(text, dict):
+        text = text.get("value")
     return text if isinstance(text, str) else ""
 
 

@@ -33,7 +33,7 @@ from gateway.streams import HeldStream
 from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
-from wire.errors import Dropped, Rejected, WireError
+from wire.errors import Rejected, WireError
 from wire.streams import closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
@@ -96,20 +96,21 @@ class Pipeline:
             record.mode = todo.mode
         thinking, draft = corrections.draft_of(draft, todo)
         if todo.skip is not None:
-            told = Correction(draft, "skipped", todo.skip)
+            correction = Correction(draft, "skipped", todo.skip)
         else:
             record.corrector = todo.corrector
             if record.trace is not None:
                 request = spans.planned(request, record.trace, todo, snapshot.config)
-            [told] = await corrections.of_drafts([draft], todo, snapshot.correctors[todo.corrector], request)
-        record.drafts, record.corrections = {0: draft}, {0: told}
+            [correction] = await corrections.of_drafts([draft], todo, snapshot.correctors[todo.corrector], request)
+        record.drafts, record.corrections = {0: draft}, {0: correction}
         report.note(record)
         record.status = 200
-        shown = told.text if todo.drops_thinking else thinking + told.text
-        said = {"text": shown, "verdict": told.verdict, "reason": told.reason}
-        body = dumps({**said, "align": report.align(todo, record, [told], [draft])})
+        shown = correction.text if todo.drops_thinking else thinking + correction.text
+        answer = {"text": shown, "verdict": correction.verdict, "reason": correction.reason}
+        body = dumps({**answer, "align": report.align(todo, record, [correction], [draft])})
         headers = {**report.headers({}, todo, record), **report.verdict_headers(record)}
-        return Answer(200, {**headers, "Content-Type": "application/json"}, body)
+        headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
+        return Answer(200, headers, body)
 
     async def _ask(self, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record) -> Reply:
         """The first of the plan's policies that answers; meanwhile its corrector may begin with what is there already.
@@ -134,7 +135,7 @@ class Pipeline:
                 continue
             record.served_by = name
             record.policy_ttft_s = record.since()
-            if (request_id := reply.headers.get("x-request-id")) and not record.id_is_told:
+            if (request_id := reply.headers.get("x-request-id")) and not record.id_is_sent:
                 record.request_id = request_id
             return reply
         assert failure is not None, "a plan has a policy"
@@ -154,7 +155,7 @@ class Pipeline:
             answer = await self._answer(asking.result(), snapshot, todo, request, record)
         else:
             headers = {**_STREAM_HEADERS, **report.headers({}, todo, record)}
-            record.id_is_told = True
+            record.id_is_sent = True
             answer = Answer(200, headers, stream=self._late(asking, snapshot, todo, request, record))
         assert answer.stream is not None, "a stream was asked for"
         answer.heartbeat_s = heartbeat_s
@@ -202,7 +203,9 @@ class Pipeline:
         unseen = as_asked and todo.skip in _UNSEEN and not todo.drops_thinking
         if record.stream:
             held = HeldStream()
-            stream = self._relay(reply, record) if unseen else self._relay_told(reply, todo, request, record, held)
+            stream = (
+                self._relay(reply, record) if unseen else self._relay_with_align(reply, todo, request, record, held)
+            )
             return Answer(200, {**_STREAM_HEADERS, **headers}, stream=stream)
         if unseen:
             body = await replies.raw(reply, record)
@@ -211,9 +214,9 @@ class Pipeline:
                 record.unread.append(body)
         else:
             whole_body = await replies.whole(reply, record)
-            told = _told(whole_body, todo, record)
-            record.drafts = _drafts(exchange.texts(told), todo)
-            body = dumps(told)
+            uncorrected = _uncorrected(whole_body, todo, record)
+            record.drafts = _drafts(exchange.texts(uncorrected), todo)
+            body = dumps(uncorrected)
             headers["Content-Type"] = "application/json"
         return Answer(200, {**headers, **report.overhead_header(record)}, body)
 
@@ -229,18 +232,19 @@ class Pipeline:
             record.policy_s = record.since()
             reply.close()
 
-    async def _relay_told(
+    async def _relay_with_align(
         self, reply: Reply, todo: Plan, request: ChatRequest, record: Record, held: HeldStream
     ) -> AsyncGenerator[bytes, None]:
         """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
-        thinking: dict[int, ThinkingSplit] = {}
+        splits: dict[int, ThinkingSplit] = {}
         try:
             async with closing(replies.events(reply, request, record)) as events:
                 async for event in events:
                     held.take(event)
-                    yield sse.encode(_told(event, todo, record, thinking))
-            if not held.ended:
-                raise Dropped("the policy's stream ended before its answer did")
+                    yield sse.encode(_uncorrected_chunk(event, todo, record, splits))
+            for choice in held.end(done=reply.done):
+                event = {**choice.finish_event, "choices": [choice.finish]}
+                yield sse.encode(_uncorrected_chunk(event, todo, record, splits, last=True))
             yield sse.DONE
         except WireError as error:
             yield error_event(from_wire(error), record)
@@ -262,13 +266,13 @@ class Pipeline:
         record.drafts = _drafts(exchange.texts(body), todo)
         self._shadows.begin(snapshot, todo, request, record)
         headers |= {"Content-Type": "application/json", **report.overhead_header(record)}
-        return Answer(200, headers, dumps(_told(body, todo, record)))
+        return Answer(200, headers, dumps(_uncorrected(body, todo, record)))
 
     async def _shadow_stream(
         self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
-        async with closing(self._relay_told(reply, todo, request, record, held)) as chunks:
+        async with closing(self._relay_with_align(reply, todo, request, record, held)) as chunks:
             async for chunk in chunks:
                 yield chunk
         if record.error is None:
@@ -279,29 +283,27 @@ class Pipeline:
     ) -> Answer:
         """The policy's body with its texts corrected, and `align` beside them."""
         body = await replies.whole(reply, record)
-        if not todo.tenant.may_see_draft:
-            body = exchange.only_known(body)
         choices: list[Json] = body["choices"]
         drafts = [corrections.draft_of(exchange.message_text(choice.get("message") or {}), todo) for choice in choices]
         if record.ahead is not None:
             await record.ahead.finish()
-        told_all = await corrections.of_drafts([draft for _, draft in drafts], todo, corrector, request)
-        for choice, (thinking, draft), told in zip(choices, drafts, told_all, strict=True):
+        made = await corrections.of_drafts([draft for _, draft in drafts], todo, corrector, request)
+        for choice, (thinking, draft), correction in zip(choices, drafts, made, strict=True):
             message = choice.get("message") or {}
             if todo.drops_thinking:
                 exchange.drop_reasoning(message)
-            corrections.name_skip(told, bool(message.get("tool_calls") or message.get("function_call")))
-            shown = told.text if todo.drops_thinking else thinking + told.text
+            corrections.name_skip(correction, bool(message.get("tool_calls") or message.get("function_call")))
+            shown = correction.text if todo.drops_thinking else thinking + correction.text
             if shown != thinking + draft:
                 if message.get("annotations"):
                     message["annotations"] = moved(message["annotations"], thinking + draft, shown)
-                exchange.with_text(message, shown)
-            if choice.get("logprobs") is not None and (shown != thinking + draft or todo.drops_thinking):
-                choice["logprobs"] = None  # they are of what was written, thinking and all
+                exchange.set_text(message, shown)
+            if shown != thinking + draft or todo.drops_thinking:
+                exchange.drop_logprobs(choice)
         record.drafts = {index: draft for index, (_, draft) in enumerate(drafts)}
-        record.corrections = dict(enumerate(told_all))
+        record.corrections = dict(enumerate(made))
         report.note(record)
-        body["align"] = report.align(todo, record, told_all, list(record.drafts.values()))
+        body["align"] = report.align(todo, record, made, list(record.drafts.values()))
         record.status = 200
         headers = {**report.headers(reply.headers, todo, record), **report.verdict_headers(record)}
         headers |= report.overhead_header(record)
@@ -348,7 +350,7 @@ class Pipeline:
         live = LiveDraft(held, todo)
         async with closing(replies.events(reply, request, record)) as events:
             async for event in events:
-                yield held.take(event if todo.tenant.may_see_draft else exchange.only_known(event))
+                yield held.take(event)
                 if todo.live_draft:
                     for chunk in live.chunks(event):
                         yield chunk
@@ -357,31 +359,28 @@ class Pipeline:
         record.policy_s = record.since()
         if record.ahead is not None and todo.mode == "full":
             await record.ahead.finish()
-        if not held.ended:
-            raise Dropped("the policy's stream ended before its answer did")
+        held.end(done=reply.done)
 
 
-def _told(answer: Json, todo: Plan, record: Record, thinking: dict[int, ThinkingSplit] | None = None) -> Json:
-    """A whole answer, or a chunk of a stream, that is not corrected: with `align` where it ends.
+def _uncorrected(answer: Json, todo: Plan, record: Record) -> Json:
+    """A whole answer as the policy gave it, but for thinking that is dropped; with `align`."""
+    for choice in answer["choices"] if todo.drops_thinking else ():
+        exchange.drop_thinking(choice)
+    return {**answer, "align": report.align(todo, record, [], [])}
 
-    `thinking` has, of a stream, what is still held back of its choices.
+
+def _uncorrected_chunk(
+    chunk: Json, todo: Plan, record: Record, splits: dict[int, ThinkingSplit], *, last: bool = False
+) -> Json:
+    """The same of a stream's chunk, with `align` where a choice ends. `splits`: what is held back of each choice.
+
+    `last`: no more will come of its choices, whether or not they say that they end.
     """
-    if not todo.tenant.may_see_draft:
-        answer = exchange.only_known(answer)
-    ends = False
-    for choice in answer.get("choices") or ():
-        ends |= bool(choice.get("finish_reason"))
-        if todo.drops_thinking:
-            part = "message" if choice.get("message") else "delta"
-            said = choice.get(part) or {}
-            if choice.get("logprobs") is not None:
-                choice["logprobs"] = None  # they are of the thinking too
-            exchange.drop_reasoning(said)
-            dropped = (thinking if thinking is not None else {}).setdefault(choice.get("index", 0), ThinkingSplit())
-            dropped.drop(said, ends=thinking is None or bool(choice.get("finish_reason")))
-            if said:  # what was held back may come where the policy said nothing
-                choice[part] = said
-    return {**answer, "align": report.align(todo, record, [], [])} if ends else answer
+    choices = chunk.get("choices") or ()
+    for choice in choices if todo.drops_thinking else ():
+        splits.setdefault(choice.get("index", 0), ThinkingSplit(waits=True)).drop(choice, last=last)
+    ends = last or any(choice.get("finish_reason") for choice in choices)
+    return {**chunk, "align": report.align(todo, record, [], [])} if ends else chunk
 
 
 def _abandon(asking: asyncio.Task[Reply]) -> None:
@@ -396,5 +395,5 @@ def _drafts(texts: dict[int, str], todo: Plan) -> dict[int, str]:
 
 def error_event(error: GatewayError, record: Record) -> bytes:
     """The end of a stream that failed: an `error` event, and no `[DONE]` after it."""
-    record.status, record.error = error.status, error.code
+    record.fail(error)
     return b"data: " + b" ".join(error.body_for(record.may_see_draft).splitlines()) + b"\n\n"

@@ -6,22 +6,20 @@ A request chooses within what its tenant allows; what a tenant requires always s
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
-from urllib.parse import unquote
+from typing import Any, Literal
 
-from corrector.objectives import MAX_OBJECTIVES, Mode, Objective, Objectives, Tenant
-from corrector.quoting import Quoting
-from corrector.templates import load, names
+from corrector.objectives import MAX_OBJECTIVES, Mode, Objective, Objectives, Tenant, description_fault
+from gateway import wishes
 from gateway.config import Config
 from gateway.errors import GatewayError
 from gateway.exchange import ChatRequest
 from gateway.upstreams import PolicyOptions
+from gateway.wishes import Wish
 
 MAX_DEFINED = 8
 MAX_DESCRIPTION = 500
-_UNPRINTED = ("Cc", "Cs", "Zl", "Zp")  # not Cf: Persian and emoji need their joiners
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 # Ways to ask for output that a rewriting would break: OpenAI's, vLLM's, SGLang's and llama.cpp's.
 _STRUCTURED_TYPES = ("json_object", "json_schema", "json", "regex", "grammar", "structural_tag")
@@ -44,12 +42,13 @@ class Plan:
     policies: tuple[str, ...]  # the policy, then its fallbacks that the tenant may use
     corrector: str
     objectives: tuple[Objective, ...]
-    required: tuple[Objective, ...]  # of these, the first ones are the tenant's whatever a request asks for
-    defined: int  # of these, the last ones are the request's own
+    required: tuple[Objective, ...]  # those of the objectives that are the tenant's, whatever a request asks for
+    defined: tuple[Objective, ...]  # those of the objectives that are the request's own
     mode: Mode
     return_draft: bool
     live_draft: bool  # and as the policy writes it
     skip: Skip | None
+    salt: str  # for an engine's prefix cache: whose prompts begin alike is not to be read off a clock
 
     @property
     def drops_thinking(self) -> bool:
@@ -60,22 +59,6 @@ class Plan:
     def keeps_draft(self) -> bool:
         """Is the draft sent where it cannot be corrected?"""
         return self.tenant.keeps_draft
-
-    @property
-    def salt(self) -> str:
-        """Of vLLM's prefix cache: whether somebody else's prompt began like one's own is not to be read off a clock."""
-        return hashlib.sha256(f"metaaligner tenant {self.tenant_name}".encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """What the request says, from headers and body taken together."""
-
-    objectives: tuple[str, ...] | None
-    define: Mapping[str, str]
-    mode: Mode | None
-    return_draft: bool
-    live_draft: bool
 
 
 def authenticate(objectives: Objectives, headers: Mapping[str, str]) -> tuple[str, Tenant]:
@@ -109,11 +92,11 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
 
     `request_id` draws the lot of a request that names no user, where a tenant is rolled out in part.
     """
-    allowed = usable(config, tenant)
-    policy_name, chosen_set = _policy(config, tenant, allowed, request.model)
-    wish = _wish(request)
+    policy_name, chosen_set = policy_of(config, tenant, request.model)
+    wish = wishes.read(request)
     objectives = _objectives(config.objectives, tenant, wish, chosen_set)
-    mode = _mode(tenant, wish)
+    required = config.objectives.ordered(config.objectives.expand(tenant.required))
+    mode = _mode(tenant, required, wish)
     if wish.mode is None and not _rolled_out(tenant, tenant_name, _user(request.body) or request_id):
         mode = "shadow"
     if wish.return_draft and not tenant.may_see_draft:
@@ -124,6 +107,7 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
             param="align.return",
         )
     policy = config.policies[policy_name]
+    allowed = usable(config, tenant)
     return Plan(
         tenant_name=tenant_name,
         tenant=tenant,
@@ -131,35 +115,42 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
         policies=(policy_name, *(name for name in policy.fallbacks if name in allowed)),
         corrector=policy.corrector,
         objectives=objectives,
-        required=config.objectives.ordered(config.objectives.expand(tenant.required)),
-        defined=len(wish.define),
+        required=required,
+        defined=objectives[len(objectives) - len(wish.define) :],
         mode=mode,
         return_draft=wish.return_draft,
         live_draft=wish.live_draft,
         skip=_skip(tenant, policy, objectives, mode, request.body),
+        salt=_salt(config.objectives, tenant_name),
     )
 
 
-def _policy(config: Config, tenant: Tenant, allowed: list[str], model: str) -> tuple[str, str | None]:
+def policy_of(config: Config, tenant: Tenant, model: str) -> tuple[str, str | None]:
+    """The policy that `model` names, and the set of objectives behind its `@`, if any.
+
+    Raises `GatewayError`: 404 for a policy, 400 for a set that is not there or not allowed, which is not told apart.
+    """
+    allowed = usable(config, tenant)
     if model in allowed:
         return model, None
     name, at, chosen_set = model.rpartition("@")
     if at and name in allowed:
-        if chosen_set in config.objectives.sets:
+        known = config.objectives
+        sets = choosable_sets(known, choosable(known, tenant))
+        if chosen_set in sets:
             return name, chosen_set
-        may = choosable(config.objectives, tenant)
-        known = ", ".join(name for name, keys in config.objectives.sets.items() if set(keys) <= may) or "none"
-        raise GatewayError(400, "unknown_set", f"no objective set {chosen_set!r}; there are: {known}", param="model")
+        message = f"no objective set {chosen_set!r}; there are: {', '.join(sets) or 'none'}"
+        raise GatewayError(400, "unknown_set", message, param="model")
     message = f"no model {model!r} here; there are: {', '.join(allowed) or 'none'}"
     raise GatewayError(404, "model_not_found", message, param="model")
 
 
-def _objectives(known: Objectives, tenant: Tenant, wish: _Wish, chosen_set: str | None) -> tuple[Objective, ...]:
+def _objectives(known: Objectives, tenant: Tenant, wish: Wish, chosen_set: str | None) -> tuple[Objective, ...]:
     chosen: Iterable[str] = known.expand(tenant.objectives)
     names = wish.objectives
     if chosen_set is not None:
         if names is not None and set(names) != {chosen_set}:
-            raise _contradiction("objectives", "the model's set", "`objectives`")
+            raise wishes.contradiction("objectives", "the model's set", "`objectives`")
         names = (chosen_set,)
     defined = _defined(known, tenant, wish.define)
     if names is not None:
@@ -178,6 +169,11 @@ def choosable(known: Objectives, tenant: Tenant) -> set[str]:
     return {*known.expand(tenant.allow), *known.expand(tenant.objectives), *known.expand(tenant.required)}
 
 
+def choosable_sets(known: Objectives, allowed: Collection[str]) -> list[str]:
+    """The sets of which a request may name all objectives."""
+    return [name for name, keys in known.sets.items() if all(key in allowed for key in keys)]
+
+
 def _allowed(known: Objectives, tenant: Tenant, names: list[str]) -> list[str]:
     """The objectives that the names stand for. A name that is unknown or not allowed lists what is."""
     allowed = choosable(known, tenant)
@@ -188,7 +184,7 @@ def _allowed(known: Objectives, tenant: Tenant, names: list[str]) -> list[str]:
             keys = [name]
         if not set(keys) <= allowed:
             listed = [key for key in known.objectives if key in allowed]
-            listed += [f"{name} (a set)" for name, keys in known.sets.items() if set(keys) <= allowed]
+            listed += [f"{name} (a set)" for name in choosable_sets(known, allowed)]
             message = f"the objective {name!r} is unknown or not allowed; allowed are: {', '.join(listed)}"
             raise GatewayError(400, "unknown_objective", message, param="align.objectives")
     return known.expand(names)
@@ -202,59 +198,66 @@ def _defined(known: Objectives, tenant: Tenant, define: Mapping[str, str]) -> di
         raise GatewayError(403, "define_not_allowed", "this tenant may not define objectives", param="align.define")
     if len(define) > MAX_DEFINED:
         raise bad(f"at most {MAX_DEFINED} objectives can be defined in one request")
+    allowed = choosable(known, tenant) if define else ()
     # What the corrector reads is the title: one that reads like another's would give it a second meaning.
-    taken = {word.casefold() for key, aim in known.objectives.items() for word in (key, aim.name)} if define else set()
-    taken |= {name.casefold() for name in known.sets}
-    objectives: dict[str, Objective] = {}
+    titles = {_as_read(word) for key in allowed for word in (key, known.objectives[key].name)} - {""}
+    taken = titles | {_as_read(name) for name in choosable_sets(known, allowed)}
+    defined: dict[str, Objective] = {}
     for name, description in define.items():
         title = title_of(name)
         if not _NAME.fullmatch(name):
             raise bad(f"the name {name[:64]!r} may hold up to 64 letters, digits, - and _ only")
-        if taken & {name.casefold(), title.casefold()}:
+        if _as_read(title) in taken:
             raise bad(f"{name!r} has a meaning here already; choose another name")
-        check_description(name, description)
-        objectives[name] = Objective(key=name, name=title, description=description)
-        taken.add(title.casefold())
-    return objectives
+        if (wrong := _description_fault(description, titles)) is not None:
+            raise bad(f"the description of {name!r} {wrong}")
+        defined[name] = Objective(key=name, name=title, description=description)
+        taken.add(_as_read(title))
+    return defined
 
 
-def check_description(name: str, description: str) -> None:
-    """Raises `GatewayError` 400 for what would not reach the corrector as one sentence."""
-    wrong = None
-    if not 0 < len(description) <= MAX_DESCRIPTION:
-        wrong = f"must have 1 to {MAX_DESCRIPTION} characters"
-    elif any(unicodedata.category(char) in _UNPRINTED for char in description):
-        wrong = "must be one line, without control characters"
-    elif imitated := _structure(description):
-        wrong = f"may not hold {imitated!r}, which has a meaning in prompts"
-    if wrong is not None:
-        message = f"the description of {name!r} {wrong}"
-        raise GatewayError(400, "invalid_definition", message, param="align.define")
+def _description_fault(description: str, titles: Collection[str]) -> str | None:
+    """Why it would not reach the corrector as one sentence about one objective, after `the description of 'x' `.
+
+    `titles`: other objectives', as they are read, for which it may not speak.
+    """
+    if (wrong := description_fault(description, MAX_DESCRIPTION)) is not None:
+        return wrong
+    plain = unicodedata.normalize("NFKC", description)  # U+037E is a `;` to many a tokenizer
+    if (wrong := description_fault(plain, len(plain))) is not None:
+        return wrong
+    read = _as_read(description)
+    other = next((one for one in sorted(titles) if re.search(rf"(?<![a-z0-9]){re.escape(one)} ?:", read)), None)
+    return other and f"may not hold {f'{other}:'!r}: what follows would be read as another objective's description"
 
 
 def title_of(name: str) -> str:
     """What a corrector reads of an objective that has no other name."""
-    return name.replace("_", " ").replace("-", " ").capitalize()
+    return " ".join(re.split("[-_ ]+", name)).strip().capitalize()
 
 
-def _structure(text: str) -> str | None:
-    """What in the text would structure some family's prompt: `;` stands between objectives in all of them."""
-    for mark in "|;":
-        if mark in text:
-            return mark
-    return Quoting(mark for name in names() for mark in load(name).DELIMITERS).imitates(text)
+def _as_read(text: str) -> str:
+    """For comparing: without what a reader overlooks, such as case, hyphens and characters that have no width."""
+    text = unicodedata.normalize("NFKC", text).casefold()
+    text = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return re.sub(r"[\s_-]+", " ", text).strip()
 
 
-def _mode(tenant: Tenant, wish: _Wish) -> Mode:
+def _mode(tenant: Tenant, required: tuple[Objective, ...], wish: Wish) -> Mode:
     mode = wish.mode or tenant.mode
-    if wish.mode in ("off", "shadow") and wish.mode != tenant.mode:
-        if tenant.required:
-            required = ", ".join(tenant.required)
-            raise GatewayError(
-                403, "mode_not_allowed", f"mode {mode!r} is refused: required are {required}", param="align.mode"
-            )
-        if not tenant.allow_off:
-            raise GatewayError(403, "mode_not_allowed", f"this tenant does not allow mode {mode!r}", param="align.mode")
+    if mode == tenant.mode or mode == "full":
+        return mode
+    why = None
+    if mode == "segment":
+        if refusing := [aim.key for aim in required if aim.may_refuse]:
+            # By segments, what came before the one that is refused is out already.
+            why = f"mode 'segment' is refused: required is {', '.join(refusing)}, which may refuse an answer whole"
+    elif required:
+        why = f"mode {mode!r} is refused: required are {', '.join(tenant.required)}"
+    elif not tenant.allow_off:
+        why = f"this tenant does not allow mode {mode!r}"
+    if why is not None:
+        raise GatewayError(403, "mode_not_allowed", why, param="align.mode")
     return mode
 
 
@@ -268,8 +271,14 @@ def _rolled_out(tenant: Tenant, tenant_name: str, who: str) -> bool:
 
 def _user(body: Mapping[str, Any]) -> str:
     """Whom the client says that it asks for, in OpenAI's fields."""
-    told = body.get("safety_identifier") or body.get("user")
-    return told if isinstance(told, str) else ""
+    user = body.get("safety_identifier") or body.get("user")
+    return user if isinstance(user, str) else ""
+
+
+def _salt(known: Objectives, tenant_name: str) -> str:
+    """The same on every replica; where the tenant has keys, nobody can compute it who has not one of them."""
+    key = next((digest for digest, name in known.tenant_by_digest.items() if name == tenant_name), b"")
+    return hashlib.sha256(f"metaaligner tenant {tenant_name} ".encode() + key).hexdigest()[:32]
 
 
 def _skip(
@@ -311,88 +320,3 @@ def _uncorrectable(body: Mapping[str, Any]) -> Skip | None:
 
 def _has_grammar(body: Mapping[str, Any]) -> bool:
     return any(body.get(name) not in (None, False, "") for name in _STRUCTURED)
-
-
-def _wish(request: ChatRequest) -> _Wish:
-    """Headers and `align` in the body, which may say the same thing but not different ones."""
-    body = request.align if request.align is not None else {}
-    if not isinstance(body, dict):
-        raise GatewayError(400, "invalid_align", "`align` must be an object", param="align")
-    unknown = set(body) - {"objectives", "define", "mode", "return"}
-    if unknown:
-        message = f"`align` knows objectives, define, mode and return, not {', '.join(sorted(map(str, unknown)))}"
-        raise GatewayError(400, "invalid_align", message, param="align")
-    named = [value for name, value in request.header_list if name == "x-align-objectives"]
-    defines = [value for name, value in request.header_list if name == "x-align-define"]
-    objectives = _agreed(
-        "objectives",
-        _names(unquote(",".join(named))) if named else None,  # a header that comes twice is a list: RFC 9110, 5.3
-        _names(body["objectives"]) if body.get("objectives") is not None else None,
-    )
-    define = _agreed(
-        "define",
-        _definitions(defines) if defines else None,
-        _definitions(body["define"]) if body.get("define") is not None else None,
-    )
-    mode = _agreed("mode", _one(request, "x-align-mode"), body.get("mode"))
-    if mode is not None and mode not in get_args(Mode):
-        raise GatewayError(
-            400, "invalid_mode", f"no mode {mode!r}; there are: {', '.join(get_args(Mode))}", param="align.mode"
-        )
-    wanted = _agreed("return", _one(request, "x-align-return"), body.get("return"))
-    if wanted not in (None, "draft", "live-draft"):
-        raise GatewayError(
-            400,
-            "invalid_return",
-            "beside the correction, `draft` or `live-draft` can be returned",
-            param="align.return",
-        )
-    return _Wish(objectives, define or {}, mode, wanted is not None, wanted == "live-draft")
-
-
-def _one(request: ChatRequest, header: str) -> str | None:
-    """A header that says one thing. Raises `GatewayError` where it comes twice and says two."""
-    said = {value.strip() for name, value in request.header_list if name == header}
-    if len(said) > 1:
-        raise _contradiction(header.removeprefix("x-align-"), "one " + header.title(), "another")
-    return said.pop() if said else None
-
-
-def _agreed(what: str, header: Any, body: Any) -> Any:
-    same = set(header) == set(body) if isinstance(header, tuple) and isinstance(body, tuple) else header == body
-    if header is not None and body is not None and not same:
-        raise _contradiction(what, f"X-Align-{what.capitalize()}", f"`align.{what}`")
-    return header if header is not None else body
-
-
-def _contradiction(what: str, one: str, other: str) -> GatewayError:
-    return GatewayError(400, "contradiction", f"{one} and {other} say different things", param=f"align.{what}")
-
-
-def _names(value: Any) -> tuple[str, ...]:
-    listed = value.split(",") if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-        raise GatewayError(400, "invalid_objectives", "objectives are names, in a list", param="align.objectives")
-    names = tuple(name.strip() for name in listed if name.strip())
-    if not names:
-        raise GatewayError(400, "invalid_objectives", "name at least one objective", param="align.objectives")
-    return names
-
-
-def _definitions(value: Any) -> dict[str, str]:
-    """`{name: description}`, or a list of `name=description`, percent-encoded UTF-8 where needed."""
-    if isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
-        return {name.strip(): text.strip() for name, text in value.items()}
-    listed = [value] if isinstance(value, str) else value
-    if not isinstance(listed, list) or not all(isinstance(text, str) and "=" in text for text in listed):
-        raise GatewayError(400, "invalid_definition", "a definition is NAME=DESCRIPTION", param="align.define")
-    pairs = [text.partition("=") for text in listed]
-    names = [name.strip() for name, _, _ in pairs]
-    if len(set(names)) < len(names):
-        raise GatewayError(400, "invalid_definition", "an objective is defined twice", param="align.define")
-    try:
-        return {name.strip(): unquote(text, errors="strict").strip() for name, _, text in pairs}
-    except UnicodeDecodeError:
-        raise GatewayError(
-            400, "invalid_definition", "a definition is not percent-encoded UTF-8", param="align.define"
-        ) from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from corrector.ahead import Ahead
 from corrector.correction import Correction
 from corrector.objectives import Tenant
+from gateway.errors import GatewayError
 from gateway.exchange import ChatRequest
 from gateway.plan import Plan
 from gateway.telemetry import Metrics
@@ -26,7 +27,7 @@ class Record:
     """
 
     request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
-    id_is_told: bool = False  # to the client, before its policy could name one
+    id_is_sent: bool = False  # to the client, before its policy could name one
     at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     tenant: str = "-"
@@ -38,7 +39,10 @@ class Record:
     verdict: str = "-"
     reason: str = "-"
     error: str | None = None
-    received_s: float = 0.0  # since the request came, as are the next three: its body is there
+    corrector_error: str = ""  # what the client was told of a corrector that failed
+    # In seconds since the request came: when its body was there, when its policy was asked, when that began to answer,
+    # and when its answer was whole.
+    received_s: float = 0.0
     asked_s: float = 0.0
     policy_ttft_s: float | None = None
     policy_s: float | None = None
@@ -85,13 +89,27 @@ class Record:
             began, ended = self.ahead.awaited
             others.append((began - self.started, ended - self.started))
         if self.mode != "shadow":  # which nobody waits for
-            begun = [(told.started - self.started, told.total_s) for told in self.corrections.values() if told.total_s]
+            begun = [(one.started - self.started, one.total_s) for one in self.corrections.values() if one.total_s]
             others += [(at, at + total_s) for at, total_s in begun]
         return self.since() - _covered_s(others)
+
+    def fail(self, error: GatewayError) -> None:
+        """The answer is an error, or ends in one."""
+        self.status, self.error = error.status, error.code
+        if error.code == "corrector_unavailable":
+            self.corrector_error = error.message
+
+    def warn_of_failure(self, log: Any) -> None:
+        """Why a corrector failed, also where its draft is sent instead and nobody else tells."""
+        error = self.corrector_error or next((one.error for one in self.corrections.values() if one.error), "")
+        if error:
+            log.warning("corrector.failed", corrector=self.corrector, request_id=self.request_id, error=error)
 
     def finish(self, metrics: Metrics, log: Any) -> None:
         if self.ahead is not None:
             self.ahead.cancel()
+        if self.mode != "shadow":  # whose corrections are made later
+            self.warn_of_failure(log)
         self.total_s = total = self.since()
         own = self.own_s()
         metrics.requests.labels(self.policy, self.tenant, self.verdict, first_reason(self.reason), self.status).inc()

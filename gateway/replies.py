@@ -1,4 +1,7 @@
-"""An upstream's reply, read: whole, or chunk by chunk, whichever way it was asked for and whichever way it came."""
+"""An upstream's reply, read: whole, or chunk by chunk, whichever way it was asked for and whichever way it came.
+
+Who may not see a draft gets no field that could restate it.
+"""
 
 from collections.abc import AsyncIterator, Iterator
 
@@ -33,7 +36,7 @@ async def whole(reply: Reply, record: Record) -> Json:
         record.policy_s = record.since()
         reply.close()
     report.note_usage(record, body)
-    return body
+    return body if record.may_see_draft else exchange.only_known(body)
 
 
 async def events(reply: Reply, request: ChatRequest, record: Record) -> AsyncIterator[Json]:
@@ -44,7 +47,7 @@ async def events(reply: Reply, request: ChatRequest, record: Record) -> AsyncIte
         chunks = _each(as_chunks(_answer(await reply.read()), include_usage=request.include_usage))
     async for chunk in chunks:
         report.note_usage(record, chunk)
-        yield chunk
+        yield chunk if record.may_see_draft else exchange.only_known(chunk)
 
 
 async def _each(chunks: Iterator[Json]) -> AsyncIterator[Json]:
@@ -70,7 +73,8 @@ async def _folded(reply: Reply) -> Json:
     async for event in _checked(reply):
         fold.take(event)
     body = fold.reply()
-    if not body["choices"] or not all(choice.get("finish_reason") for choice in body["choices"]):
+    ended = reply.done or all(choice.get("finish_reason") for choice in body["choices"])
+    if not body["choices"] or not ended:
         raise Dropped("the policy's stream ended before its answer did")
     return body
 
@@ -87,7 +91,7 @@ def _answer(body: bytes) -> Json:
         raise Reported("the policy reported an error", answer)
     if answer.get("choices") is None:
         raise Malformed("the policy's answer has no choices")
-    told = exchange.check(answer, "message")
-    if told is not answer and not any(choice.get("message") for choice in told["choices"]):
+    checked = exchange.check(answer, "message")
+    if checked is not answer and not any(choice.get("message") for choice in checked["choices"]):
         raise Malformed("the policy's answer has its text in `delta`, and nothing in `message`")
-    return told
+    return checked

@@ -5,7 +5,7 @@ from string import punctuation
 from typing import Any
 from urllib.parse import quote
 
-from corrector.correction import Correction, gravest
+from corrector.correction import Correction, verdict_of_choices
 from gateway import spans
 from gateway.errors import passed_headers
 from gateway.exchange import Json
@@ -41,18 +41,18 @@ def verdict_headers(record: Record) -> dict[str, str]:
 
 def note(record: Record) -> None:
     """Takes the figures of its corrections into the record, all choices together."""
-    told = list(record.corrections.values())
-    speaking = gravest(told)
+    corrections = list(record.corrections.values())
+    speaking = verdict_of_choices(corrections)
     if speaking is None:  # an answer without a choice
         record.verdict, record.reason = "skipped", "empty_draft"
         return
     record.verdict, record.reason = speaking.verdict, speaking.reason
-    record.corrector_s = max(correction.total_s for correction in told)
-    waits = [correction.first_token_s for correction in told if correction.first_token_s is not None]
+    record.corrector_s = max(correction.total_s for correction in corrections)
+    waits = [correction.first_token_s for correction in corrections if correction.first_token_s is not None]
     record.corrector_ttft_s = min(waits) if waits else None
-    queues = [correction.queue_s for correction in told if correction.queue_s is not None]
+    queues = [correction.queue_s for correction in corrections if correction.queue_s is not None]
     record.corrector_queue_s = min(queues) if queues else None
-    record.corrector_tokens = sum(correction.completion_tokens for correction in told)
+    record.corrector_tokens = sum(correction.completion_tokens for correction in corrections)
 
 
 def note_usage(record: Record, body: Mapping[str, Any]) -> None:
@@ -66,22 +66,22 @@ def note_usage(record: Record, body: Mapping[str, Any]) -> None:
 def align(todo: Plan, record: Record, corrections: list[Correction], drafts: list[str]) -> Json:
     """The `align` object beside an answer, or beside one choice of a stream."""
 
-    def one(told: Correction, draft: str) -> Json:
-        entry: Json = {"verdict": told.verdict, "reason": told.reason}
-        if told.parts > 1:
-            entry["parts"] = told.parts
-        if told.dropped_turns:
-            entry["dropped_turns"] = told.dropped_turns
-        if told.shortened_turn:
+    def one(correction: Correction, draft: str) -> Json:
+        entry: Json = {"verdict": correction.verdict, "reason": correction.reason}
+        if correction.parts > 1:
+            entry["parts"] = correction.parts
+        if correction.dropped_turns:
+            entry["dropped_turns"] = correction.dropped_turns
+        if correction.shortened_turn:
             entry["shortened_turn"] = True
-        if told.resumed_at is not None:
-            entry["resumed_at"] = told.resumed_at
+        if correction.resumed_at is not None:
+            entry["resumed_at"] = correction.resumed_at
         if todo.return_draft:
             entry["draft"] = draft
         return entry
 
-    prompt = sum(told.prompt_tokens for told in corrections)
-    completion = sum(told.completion_tokens for told in corrections)
+    prompt = sum(correction.prompt_tokens for correction in corrections)
+    completion = sum(correction.completion_tokens for correction in corrections)
     said: Json = {"verdict": record.verdict, "reason": record.reason}
     if len(corrections) == 1:
         said = one(corrections[0], drafts[0])
@@ -105,7 +105,7 @@ def align(todo: Plan, record: Record, corrections: list[Correction], drafts: lis
         },
     }
     if len(corrections) > 1:
-        said["choices"] = [one(told, draft) for told, draft in zip(corrections, drafts, strict=True)]
+        said["choices"] = [one(correction, draft) for correction, draft in zip(corrections, drafts, strict=True)]
     return said
 
 

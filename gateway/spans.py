@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from corrector.correction import Correction, summed
+from corrector.correction import Correction, verdict_of_choices
 from gateway.config import Config
 from gateway.errors import from_wire
 from gateway.exchange import ChatRequest
@@ -64,11 +64,10 @@ def begin(made: "Tracing", scope: Mapping[str, Any]) -> "Trace":
 
 def planned(request: ChatRequest, trace: "Trace", todo: Plan, config: Config) -> ChatRequest:
     """It is known what will be done. The request, with what its corrector is to be told of the trace."""
-    aims = [aim.key for aim in todo.objectives]
-    ours = [key for key in aims if key in config.objectives.objectives]
+    ours = [aim for aim in todo.objectives if aim not in todo.defined]
     trace.planned = {
-        "metaaligner.objectives": ours,
-        "metaaligner.objectives_defined": len(aims) - len(ours),  # how many, but not the client's names for them
+        "metaaligner.objectives": [aim.key for aim in ours],
+        "metaaligner.objectives_defined": len(todo.defined),  # how many, but not the client's names for them
     }
     if todo.skip is not None:
         return request
@@ -144,7 +143,7 @@ def finish(record: Record, trace: "Trace") -> None:
     trace.end(
         f"{trace.operation} {record.policy}" if known else trace.operation,
         ended,
-        {**_told(record, trace.operation), **trace.planned, **(said if known else {})},
+        {**_attributes(record, trace.operation), **trace.planned, **(said if known else {})},
         failed=record.status >= 500,
     )
 
@@ -157,7 +156,7 @@ def corrected(record: Record, trace: "Trace") -> None:
     if record.ahead is not None:
         ahead_ended = record.ahead.ended or trace.started + record.total_s
         trace.draw("prefill", record.ahead.started, ahead_ended, {"metaaligner.ahead": True})
-    made = [told for told in record.corrections.values() if told.total_s]
+    made = [one for one in record.corrections.values() if one.total_s]
     if not made:
         if record.error == "corrector_unavailable" or (record.error == "client_gone" and record.policy_s is not None):
             trace.draw(
@@ -165,21 +164,20 @@ def corrected(record: Record, trace: "Trace") -> None:
                 kind="client", error=record.error, span_id=call.span_id,
             )  # fmt: skip
         return
-    said = summed([(told.verdict, told.reason) for told in made]) if record.mode == "shadow" else None
-    verdict = dict(
-        zip(("metaaligner.verdict", "metaaligner.reason"), said or (record.verdict, record.reason), strict=True)
-    )
-    started = min(told.started for told in made)
-    ended = max(told.started + told.total_s for told in made)
-    begun = [told.started + told.first_token_s for told in made if told.first_token_s is not None]
+    speaking = verdict_of_choices(made) if record.mode == "shadow" else record
+    assert speaking is not None, "something was made"
+    verdict = {"metaaligner.verdict": speaking.verdict, "metaaligner.reason": speaking.reason}
+    started = min(one.started for one in made)
+    ended = max(one.started + one.total_s for one in made)
+    begun = [one.started + one.first_token_s for one in made if one.first_token_s is not None]
     if begun:
         trace.draw("prefill", started, min(begun), {"metaaligner.ahead": False})
     trace.draw(
         "corrector", started, ended, {**call.attributes, **_spent(made, started, begun), **verdict}, kind="client",
-        error=next((told.reason for told in made if told.verdict == "failed"), None), span_id=call.span_id,
+        error=next((one.reason for one in made if one.verdict == "failed"), None), span_id=call.span_id,
     )  # fmt: skip
     # All its looks together, put where it has the last word.
-    gate_s = sum(told.gate_s for told in made)
+    gate_s = sum(one.gate_s for one in made)
     trace.draw("gate", max(started, ended - gate_s), ended, verdict)
 
 
@@ -202,19 +200,19 @@ def _policies(record: Record, trace: "Trace", said: Mapping[str, Any], ended: fl
 
 def _spent(made: list[Correction], started: float, begun: list[float]) -> dict[str, Any]:
     spent: dict[str, Any] = {
-        "gen_ai.usage.input_tokens": sum(told.prompt_tokens for told in made),
-        "gen_ai.usage.output_tokens": sum(told.completion_tokens for told in made),
+        "gen_ai.usage.input_tokens": sum(one.prompt_tokens for one in made),
+        "gen_ai.usage.output_tokens": sum(one.completion_tokens for one in made),
         "gen_ai.request.stream": True,
-        "metaaligner.parts": sum(told.parts for told in made),
+        "metaaligner.parts": sum(one.parts for one in made),
     }
     if begun:
         spent["gen_ai.response.time_to_first_chunk"] = min(begun) - started
     return spent
 
 
-def _told(record: Record, operation: str) -> dict[str, Any]:
+def _attributes(record: Record, operation: str) -> dict[str, Any]:
     """The request's own attributes."""
-    told: dict[str, Any] = {
+    attributes: dict[str, Any] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": "metaaligner",
         "metaaligner.request_id": record.request_id,
@@ -222,9 +220,9 @@ def _told(record: Record, operation: str) -> dict[str, Any]:
         "http.response.status_code": record.status,
     }
     if record.error:
-        told["error.type"] = record.error
+        attributes["error.type"] = record.error
     if record.todo is not None:
-        told |= {
+        attributes |= {
             "gen_ai.request.model": record.policy,
             "gen_ai.request.stream": record.stream,
             "metaaligner.served_by": record.served_by,
@@ -233,7 +231,7 @@ def _told(record: Record, operation: str) -> dict[str, Any]:
             "metaaligner.verdict": record.verdict,
             "metaaligner.reason": record.reason,
         }
-    return told
+    return attributes
 
 
 def _said(variable: str) -> str:

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.exchange import KNOWN, Json, drop_reasoning, message_text, part_text
-from wire.errors import Malformed
+from gateway.exchange import KNOWN, Json, drop_reasoning, message_text, part_text, parts_of
+from wire.errors import Dropped, Malformed
 
 _SAYS_NOTHING: tuple[Any, ...] = (None, "", [], {})
 _TOLD_WHOLE = ("role", "id", "type")  # every other string of a delta is a piece of one
@@ -22,7 +22,7 @@ class StreamedChoice:
     annotations: list[Any] = field(default_factory=list)  # of the text, by its places: they wait for it
     had_logprobs: bool = False
     called_tools: bool = False
-    told: int = 0  # how many of the texts `news` has given
+    given: int = 0  # how many of the texts `news` has given
 
     @property
     def text(self) -> str:
@@ -30,7 +30,7 @@ class StreamedChoice:
 
     def news(self) -> str:
         """What has come since it was last asked for."""
-        since, self.told = self.told, len(self.texts)
+        since, self.given = self.given, len(self.texts)
         return "".join(self.texts[since:])
 
 
@@ -97,7 +97,8 @@ class HeldStream:
         had_text = delta.get("content") is not None
         if had_text:
             content = delta.pop("content")
-            if isinstance(content, list) and (others := [part for part in content if not part_text(part)]):
+            others = [part for part in parts_of(content) if not isinstance(part, str) and not part_text(part)]
+            if others:
                 delta["content"] = others
         role = delta.pop("role", None)
         if self._drop_reasoning:
@@ -121,25 +122,40 @@ class HeldStream:
             state.finish = {**shown, "delta": {}, "finish_reason": choice["finish_reason"]}
             state.finish_event = top
 
+    def end(self, *, done: bool) -> list[StreamedChoice]:
+        """The stream is over, with a `[DONE]` or without: the choices that have no other end, which says no reason.
+
+        Raises `Dropped` where such a choice has no `[DONE]` either.
+        """
+        unended = [choice for choice in self.choices.values() if choice.finish is None]
+        if not self.choices or (unended and not done):
+            raise Dropped("the policy's stream ended before its answer did")
+        for choice in unended:
+            choice.finish = self._blank(choice)
+            choice.finish_event = self.envelope
+        return unended
+
     def text_chunk(self, choice: StreamedChoice, text: str) -> Json:
         """A chunk in the stream's own envelope that says a piece of text."""
-        said: Json = {"index": choice.index, "delta": {"content": text}, "finish_reason": None}
-        if choice.had_logprobs:
-            said["logprobs"] = None
-        return {**self.envelope, "choices": [said]}
+        return {**self.envelope, "choices": [{**self._blank(choice), "delta": {"content": text}}]}
+
+    def _blank(self, choice: StreamedChoice) -> Json:
+        blank: Json = {"index": choice.index, "delta": {}, "finish_reason": None}
+        return {**blank, "logprobs": None} if choice.had_logprobs else blank
 
 
 def as_chunks(reply: Json, *, include_usage: bool) -> Iterator[Json]:
     """An unstreamed answer as chunks, for a client that asked for a stream of an upstream that cannot."""
     top = {key: value for key, value in reply.items() if key not in ("choices", "usage")}
     top["object"] = "chat.completion.chunk"
-    for choice in reply.get("choices") or []:
+    for at, choice in enumerate(reply.get("choices") or []):
+        index = choice.get("index", at)
         rest = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
         message = dict(choice.get("message") or {})
         if message.get("tool_calls"):
-            message["tool_calls"] = [{"index": at, **call} for at, call in enumerate(message["tool_calls"])]
-        yield {**top, "choices": [{**rest, "delta": message, "finish_reason": None}]}
-        yield {**top, "choices": [{**rest, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
+            message["tool_calls"] = [{"index": place, **call} for place, call in enumerate(message["tool_calls"])]
+        yield {**top, "choices": [{"index": index, **rest, "delta": message, "finish_reason": None}]}
+        yield {**top, "choices": [{"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
     if include_usage and reply.get("usage") is not None:
         yield {**top, "choices": [], "usage": reply["usage"]}
 
@@ -200,7 +216,7 @@ def _content(known: Any, more: Any) -> Any:
     """A text, or parts where a server has such; Mistral thinks in parts, and then answers in a text."""
     if isinstance(known, str) and isinstance(more, str):
         return known + more
-    if not isinstance(known, list) and not isinstance(more, list):
+    if not isinstance(known, list | dict) and not isinstance(more, list | dict):
         return known if more is None else more
     parts, new = _parts(known), _parts(more)
     if parts and new and _same_but_for_text(parts[-1], new[0]):
@@ -209,9 +225,9 @@ def _content(known: Any, more: Any) -> Any:
 
 
 def _parts(content: Any) -> list[Any]:
-    if isinstance(content, list):
-        return list(content)
-    return [{"type": "text", "text": content}] if isinstance(content, str) and content else []
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}] if content else []
+    return list(parts_of(content))
 
 
 def _same_but_for_text(one: Any, other: Any) -> bool:

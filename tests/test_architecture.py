@@ -16,9 +16,9 @@ FILES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 HEAVY = ("litellm", "opentelemetry.sdk", "torch", "vllm", "transformers", "xllamacpp")
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
-    "cli", "serve", "app", "surfaces", "pipeline", "shadows", "corrections", "replies", "report", "batch", "reload",
-    "audit", "admin", "callers", "editing", "figures", "spans", "limits", "record", "plan", "config", "upstreams",
-    "streams", "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
+    "cli", "serve", "http1", "app", "surfaces", "pipeline", "shadows", "corrections", "replies", "report", "batch",
+    "reload", "audit", "admin", "callers", "editing", "figures", "spans", "limits", "record", "plan", "wishes",
+    "config", "upstreams", "streams", "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
 )  # fmt: skip
 
 

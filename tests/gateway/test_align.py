@@ -25,6 +25,13 @@ async def test_a_draft_is_corrected_and_no_policy_asked(world: World) -> None:
     assert policy.requests == []
 
 
+async def test_what_it_took_is_told(world: World) -> None:
+    gw, _, _ = await world()
+    body = {"model": "m", "messages": [], "draft": DRAFT}
+    async with gw.client.post(f"{gw.url}/v1/align", json=body) as response:
+        assert float(response.headers["X-Align-Overhead-Ms"]) > 0
+
+
 async def test_toward_what_the_request_says(world: World) -> None:
     gw, _, corrector = await world()
     await align(gw, align={"objectives": ["humour"], "define": {"rhyme": "The response should rhyme"}})

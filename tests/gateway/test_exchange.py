@@ -13,7 +13,7 @@ from gateway.exchange import ThinkingSplit, conversation, split_thinking
 from gateway.streams import Fold, HeldStream, as_chunks
 from tests.conftest import chat_chunk, chat_reply
 from wire.codec import dumps
-from wire.errors import Malformed
+from wire.errors import Dropped, Malformed
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}
 
@@ -236,6 +236,11 @@ def test_the_conversation_that_the_corrector_sees() -> None:
         ("<think>hm</think>\n\nYes", "<think>hm</think>\n\n"),
         ("\n<think>hm", "\n<think>hm"),
         ("Yes <think>", ""),
+        ("Okay, the user...\n</think>\n\nYes", "Okay, the user...\n</think>\n\n"),
+        ("Okay </think>", "Okay </think>"),
+        ("Say <think> and </think> aloud", ""),
+        ("Thinking ends in `</think>`. Yes", ""),
+        ("Is `x` it? So `x`</think> It is `</think>`", "Is `x` it? So `x`</think> "),
         ("", ""),
     ],
 )
@@ -246,21 +251,98 @@ def test_thinking_that_a_server_left_in_the_text(text: str, thinking: str) -> No
 def test_thinking_goes_on_where_a_server_tells_an_end_in_every_chunk() -> None:
     split, said = ThinkingSplit(), []
     for piece in ("<think>", "it is", " a draft</think>", "\n\nYes", "."):
-        message = {"content": piece}
-        split.drop(message, ends=True)
-        said.append(message["content"])
+        choice = {"delta": {"content": piece}, "finish_reason": "stop"}
+        split.drop(choice)
+        said.append(choice["delta"]["content"])  # type: ignore[index]
     assert said == ["", "", "", "Yes", "."]
-    unfinished, message = ThinkingSplit(), {"content": "<thi"}
-    unfinished.drop(message, ends=True)
-    assert message["content"] == "<thi", "that was no thinking"
+    choice = {"delta": {"content": "<thi"}, "finish_reason": "stop"}
+    ThinkingSplit().drop(choice)
+    assert choice["delta"] == {"content": "<thi"}, "that was no thinking"
 
 
 def test_text_among_parts_is_replaced_and_the_rest_stays() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:"}}
     message = {"content": [{"type": "text", "text": "a", "own": 1}, image, {"type": "text", "text": "b"}]}
     assert exchange.message_text(message) == "ab"
-    exchange.with_text(message, "corrected")
+    exchange.set_text(message, "corrected")
     assert message["content"] == [{"type": "text", "text": "corrected", "own": 1}, image]
+
+
+@pytest.mark.parametrize(
+    ("content", "changed"),
+    [
+        (["a"], ["b"]),
+        ({"type": "text", "text": "a"}, [{"type": "text", "text": "b"}]),
+        (
+            [{"type": "output_text", "text": {"value": "a", "annotations": []}}],
+            [{"type": "output_text", "text": {"value": "b", "annotations": []}}],
+        ),
+    ],
+)
+def test_text_is_found_in_every_form(content: Any, changed: Any) -> None:
+    message = {"role": "assistant", "content": content}
+    held = HeldStream()
+    passed = held.take(chat_chunk(message))
+    assert passed is not None
+    assert passed["choices"][0]["delta"] == {"role": "assistant", "content": ""}
+    assert held.choices[0].text == exchange.message_text(message) == "a"
+    said = [chat_chunk(message), chat_chunk({"content": content}), chat_chunk({}, "stop")]
+    assert exchange.message_text(folded(said)["choices"][0]["message"]) == "aa"
+    exchange.set_text(message, "b")
+    assert message["content"] == changed
+
+
+@pytest.mark.parametrize("part", ["message", "delta"])
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("x", "x"),
+        (None, None),
+        (["x"], [{"type": "text", "text": "x"}]),
+        ([{"type": "text", "text": "x", "raw": "x"}], [{"type": "text", "text": "x"}]),
+        ([{"text": {"value": "x", "raw": "x"}}], [{"type": "text", "text": "x"}]),
+        ({"type": "output_text", "text": "x", "raw": "x"}, [{"type": "output_text", "text": "x"}]),
+        ([{"type": "debug", "raw": "x"}, 7], ""),
+        ({"draft": "x"}, ""),
+        (7, ""),
+        ([{"type": "thinking", "thinking": "x", "raw": "x"}], [{"type": "thinking", "thinking": "x"}]),
+        ([{"type": "image_url", "image_url": {"url": "u"}}], [{"type": "image_url", "image_url": {"url": "u"}}]),
+    ],
+)
+def test_of_parts_only_what_is_known_is_kept(content: Any, kept: Any, part: str) -> None:
+    answer = {"choices": [{"index": 0, part: {"content": content, "parsed": "x"}}]}
+    assert exchange.only_known(answer) == {"choices": [{"index": 0, part: {"content": kept}}]}
+
+
+@pytest.mark.parametrize("had", [False, True])
+def test_done_is_an_end_that_says_no_reason(had: bool) -> None:
+    held = HeldStream()
+    said = chat_chunk({"content": "hi"})
+    if not had:
+        del said["choices"][0]["logprobs"]
+    else:
+        said["choices"][0]["logprobs"] = {"content": []}
+    held.take(said)
+    held.take(chat_chunk({"content": "ho"}, "stop", index=1))
+    with pytest.raises(Dropped):
+        held.end(done=False)
+    [choice] = held.end(done=True)
+    assert choice.finish == {"index": 0, "delta": {}, "finish_reason": None, **({"logprobs": None} if had else {})}
+    assert held.ended
+    with pytest.raises(Dropped):
+        HeldStream().end(done=True)
+
+
+def test_what_an_unstreamed_choice_has_is_told_once_in_a_stream_of_it() -> None:
+    whole = chat_reply("hi")
+    whole["choices"][0] |= {"logprobs": {"content": [{"token": "hi"}]}, "own": 1}
+    second = {**whole["choices"][0]}
+    del second["index"]
+    whole["choices"].append(second)
+    chunks = [chunk["choices"][0] for chunk in as_chunks(whole, include_usage=False)]
+    assert [("logprobs" in one, "own" in one) for one in chunks] == [(True, True), (False, False)] * 2
+    assert [one["index"] for one in chunks] == [0, 0, 1, 1]
+    assert chunks[1] == {"index": 0, "delta": {}, "finish_reason": "stop"}
 
 
 def test_a_part_is_text_whatever_a_server_calls_it_but_for_what_it_has_thought() -> None:

@@ -1,10 +1,12 @@
 """What people think of an answer: of their own tenant's only."""
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from gateway.audit.search import Wanted
+from gateway.audit.trail import Trail
 from tests.conftest import OBJECTIVES, Gateway
 from tests.gateway.conftest import World
 
@@ -78,6 +80,18 @@ async def test_what_it_cannot_say_is_told(world: World, told: dict[str, Any], pa
     status, body = await say(gw, **{"request_id": headers["X-Request-Id"], **told})
     assert (status, body["error"]["param"]) == (400, param)
     assert await judged(gw) == []
+
+
+async def test_a_database_that_hangs_keeps_no_place(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hangs(*_: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("gateway.surfaces.feedback.TRAIL_S", 0.05)
+    monkeypatch.setattr(Trail, "settled", hangs)
+    gw, _, _ = await world(objectives=AUDITED, max_in_flight=1)
+    status, body = await say(gw, request_id="x", choice="tie")
+    assert (status, body["error"]["code"]) == (503, "audit_unavailable")
+    assert (await gw.chat())[0] == 200
 
 
 async def test_nobody_judges_without_a_key(world: World) -> None:

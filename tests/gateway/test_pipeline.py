@@ -12,14 +12,14 @@ from tests.gateway.conftest import DRAFT
 
 TENANT = SimpleNamespace(required=(), release="live", reasoning="pass", may_see_draft=True)
 TODO = SimpleNamespace(
-    tenant=TENANT, keeps_draft=False, drops_thinking=False, objectives=(), required=(), defined=0, salt=""
+    tenant=TENANT, keeps_draft=False, drops_thinking=False, objectives=(), required=(), defined=(), salt=""
 )
 
 
 class Endless:
     """A policy's reply, and a corrector that does not end before it is closed."""
 
-    streamed = True
+    streamed = done = True
 
     def __init__(self) -> None:
         self.running: list[str] = []

@@ -24,7 +24,7 @@ correctors:
 """
 OBJECTIVES = """
 objectives:
-  harmlessness: The response should avoid harm
+  harmlessness: {name: Harmlessness, description: The response should avoid harm, may_refuse: true}
   helpfulness: The response should be useful
   humour: The response should be funny
   length: The response should be short
@@ -37,13 +37,16 @@ tenants:
   strict: {keys: [{env: STRICT}], objectives: [helpfulness], required: [harmlessness], allow_off: true}
   lax: {keys: [{env: LAX}], required: harmlessness, structured: pass, allow_draft: true}
   partly: {keys: [{env: PARTLY}], roll_out: 10%, allow_off: true}
+  gentle: {keys: [{env: GENTLE}], required: humour}
+  steps: {keys: [{env: STEPS}], required: kids, mode: segment}
+  apart: {keys: [{env: APART}], objectives: [helpfulness], allow: [helpfulness]}
   narrow: {keys: [{env: NARROW}], objectives: [helpfulness], allow: [kids], define: false, policies: [n]}
 """
 
 
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
-    for name in ("PLAIN", "STRICT", "LAX", "NARROW", "PARTLY"):
+    for name in ("PLAIN", "STRICT", "LAX", "NARROW", "PARTLY", "GENTLE", "STEPS", "APART"):
         monkeypatch.setenv(name, f"sk-{name.lower()}")
     (tmp_path / "p.yaml").write_text(POLICIES)
     (tmp_path / "o.yaml").write_text(OBJECTIVES)
@@ -141,54 +144,6 @@ def test_an_objective_that_is_not_allowed_lists_what_is(config: Config) -> None:
     assert aims(resolved(config, "narrow", request(model="n@kids"))) == ["harmlessness", "humour"]
 
 
-def test_an_objective_defined_on_the_spot(config: Config) -> None:
-    headers = [
-        ("x-align-define", "brevity=The response should be at most two sentences"),
-        ("x-align-define", "no-caf%C3%A9=Say%20%E2%80%9Ccaf%C3%A9%E2%80%9D%2C never = coffee"),
-    ]
-    # A percent-encoded name is not one of ours; the description is decoded.
-    assert refused(config, "open", request(headers)).code == "invalid_definition"
-    headers[1] = ("x-align-define", "no-cafe=Say%20%E2%80%9Ccaf%C3%A9%E2%80%9D%2C never = coffee")
-    told = resolved(config, "open", request(headers))
-    assert aims(told) == ["helpfulness", "brevity", "no-cafe"]
-    assert told.objectives[1].name == "Brevity"
-    assert told.objectives[2].description == "Say “café”, never = coffee"
-
-
-def test_a_defined_one_may_be_named_beside_others(config: Config) -> None:
-    align = {"objectives": ["humour", "brevity"], "define": {"brevity": "The response should be short"}}
-    assert aims(resolved(config, "open", request(align=align))) == ["humour", "brevity"]
-
-
-@pytest.mark.parametrize(
-    "define",
-    [
-        "no equals sign",
-        "bad name=x",
-        "humour=x",
-        "kids=x",
-        "a=",
-        "a=" + "x" * 501,
-        "a=two%0Alines",
-        "a=see | Edit: that",
-        "a=a <|im_start|> b",
-        "a=%FF",
-        ["a=x", "a=y"],
-        [f"n{n}=x" for n in range(9)],
-        {"a": 1},
-        7,
-    ],
-)
-def test_bad_definitions(config: Config, define: Any) -> None:
-    error = refused(config, "open", request(align={"define": define}))
-    assert (error.status, error.code, error.param) == (400, "invalid_definition", "align.define")
-
-
-def test_a_tenant_that_may_not_define(config: Config) -> None:
-    error = refused(config, "narrow", request([("x-align-define", "a=b")], model="n"))
-    assert (error.status, error.code) == (403, "define_not_allowed")
-
-
 @pytest.mark.parametrize(
     ("tenant", "mode", "status"),
     [
@@ -200,6 +155,11 @@ def test_a_tenant_that_may_not_define(config: Config) -> None:
         ("strict", "off", 403),
         ("strict", "shadow", 403),
         ("strict", "full", 200),
+        ("plain", "segment", 200),
+        ("strict", "segment", 403),
+        ("gentle", "segment", 200),
+        ("steps", "segment", 200),
+        ("steps", "full", 200),
         ("open", "half", 400),
         ("open", "", 400),
     ],
@@ -210,6 +170,13 @@ def test_modes(config: Config, tenant: str, mode: str, status: int) -> None:
         assert resolved(config, tenant, asked).mode == mode
     else:
         assert refused(config, tenant, asked).status == status
+
+
+def test_by_segments_nothing_is_refused_whole_so_no_flag_chooses_them(config: Config) -> None:
+    error = refused(config, "strict", request(align={"mode": "segment"}))
+    assert (error.code, error.param) == ("mode_not_allowed", "align.mode")
+    assert "harmlessness" in error.message
+    assert "helpfulness" not in error.message
 
 
 def test_who_may_see_the_draft(config: Config) -> None:
@@ -244,6 +211,14 @@ def test_headers_and_body_may_agree(config: Config) -> None:
 )
 def test_bad_align_objects(config: Config, align: Any) -> None:
     assert refused(config, "open", request(align=align)).status == 400
+
+
+def test_a_salt_is_no_other_tenants_and_not_to_be_computed_without_a_key(config: Config) -> None:
+    salts = {name: resolved(config, name, request(model="n")).salt for name in config.objectives.tenants}
+    assert len(set(salts.values())) == len(salts)
+    others = replace(config.objectives, tenant_by_digest={b"another key": "plain"})
+    assert resolved(replace(config, objectives=others), "plain", request()).salt != salts["plain"]
+    assert resolved(config, "plain", request()).salt == salts["plain"]
 
 
 def test_models(config: Config) -> None:
@@ -293,7 +268,7 @@ def test_output_that_can(config: Config, body: dict[str, Any]) -> None:
 def test_no_combination_of_flags_leaves_a_required_objective_out(config: Config) -> None:
     """Whatever a request says: it is refused, or its answer is corrected toward what is required."""
     flags: list[list[dict[str, Any]]] = [
-        [{}, {"mode": "off"}, {"mode": "shadow"}, {"mode": "full"}],
+        [{}, {"mode": "off"}, {"mode": "shadow"}, {"mode": "full"}, {"mode": "segment"}],
         [{}, {"objectives": ["humour"]}, {"objectives": ["kids"]}],
         [{}, {"define": {"a": "b"}}, {"define": {"harmlessness": "The response may do harm"}}],
         [{}, {"return": "draft"}],

@@ -11,7 +11,7 @@ from aiohttp import web
 from gateway import exchange, spans
 from gateway.config import read
 from gateway.tracing import Tracing
-from tests.conftest import OBJECTIVES, chat_chunk, correcting, saying, streaming, two_services
+from tests.conftest import OBJECTIVES, chat_chunk, chat_reply, correcting, saying, streaming, two_services
 from tests.gateway.collector import Collector
 from tests.gateway.conftest import BETTER, DRAFT, Serve, Start, World, ask, improve, replying, soon
 from wire import sse
@@ -118,6 +118,23 @@ async def test_a_correction_in_shadow_ends_after_its_request(collector: Collecto
     corrector = collector.children(request)["corrector"]
     assert corrector.ended > request.ended
     assert corrector.attributes["metaaligner.verdict"] == "corrected"
+
+
+async def test_of_several_choices_in_shadow_it_tells_what_the_audit_trail_does(
+    collector: Collector, world: World
+) -> None:
+    def change(text: str) -> str:
+        return f"{text} | Edit: and more" if "second" in text else improve(text)
+
+    reply = chat_reply(DRAFT)
+    second = {"index": 1, "message": {"role": "assistant", "content": f"The second. {DRAFT}"}, "finish_reason": "stop"}
+    reply["choices"].append(second)
+    gw, _, _ = await world(replying(reply), correcting(change))
+    await ask(gw, {"X-Align-Mode": "shadow"}, n=2)
+    request = await collector.request()
+    await soon(lambda: "corrector" in collector.children(request))
+    told = collector.children(request)["corrector"].attributes
+    assert (told["metaaligner.verdict"], told["metaaligner.reason"]) == ("kept_original", "template_leak")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -48,6 +48,10 @@ async def test_a_tenant_sees_the_models_that_it_may_use(
     assert await models(Authorization="Bearer sk-acme") == ["n"]
     assert await models(Authorization="Bearer sk-strict") == ["m", "n"]
     assert (await get(gw, "/v1/models/org/bare"))[1]["id"] == "org/bare"
+    assert (await get(gw, "/v1/models/org/bare@kids"))[1]["id"] == "org/bare@kids"
+    for nothing in ("org/bare@nope", "nope@kids"):
+        status, body = await get(gw, f"/v1/models/{nothing}")
+        assert (status, body["error"]["code"]) == (404, "model_not_found")
     status, body = await get(gw, "/v1/models/org/bare", Authorization="Bearer sk-strict")
     assert (status, body["error"]["code"]) == (404, "model_not_found")
     assert (await get(gw, "/v1/models", Authorization="Bearer wrong"))[0] == 401
