@@ -53,8 +53,9 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool, sent
     )
     (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
     process = await asyncio.create_subprocess_exec(
-        METAALIGNER, "serve", "--port", "0", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr
-    )
+        METAALIGNER, "serve", "--port", "0", cwd=tmp_path, stdout=subprocess.PIPE, stderr=sys.stderr,
+        preexec_fn=_hearing_signals,
+    )  # fmt: skip
     url, _ = await ready(process)
 
     async def ask() -> str:
@@ -79,9 +80,10 @@ async def test_a_stop_drains(service: Start, tmp_path: Path, patient: bool, sent
     assert time.monotonic() - stopped < 15
 
 
-def _hearing_ctrl_c() -> None:
-    """As in a terminal: what a shell starts in the background ignores it, and so does all that this starts."""
+def _hearing_signals() -> None:
+    """As in a terminal: what a shell or `nohup` starts in the background ignores them, and its children too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
@@ -100,7 +102,7 @@ async def test_a_stop_does_not_wait_for_engines_to_start(
     (tmp_path / "objectives.yaml").write_text(OBJECTIVES)
     process = await asyncio.create_subprocess_exec(
         METAALIGNER, "serve", "--port", "0", "--workers", workers, cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, preexec_fn=_hearing_ctrl_c,
+        stderr=subprocess.STDOUT, preexec_fn=_hearing_signals,
     )  # fmt: skip
     async with asyncio.timeout(60):
         while not (tmp_path / "started").exists():
