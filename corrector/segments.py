@@ -21,6 +21,7 @@ _BORDERS = (
     re.compile(r"\s+"),  # words
 )
 _FIGURES = re.compile(r"[\n -@|]?[0-9]")  # each, and the mark or the space before it
+_RULE_OF_A_TABLE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[-|: \t]*\s*")
 
 
 def tokens(text: str) -> int:
@@ -179,7 +180,6 @@ _BLOCK_END = re.compile(
 _SENTENCE_END = re.compile(r"[.!?…。！？][\"')\]]*[ \t]+(?=[^\s`~>|#*+$0-9-])|[。！？](?=[^\s`~>|#*+$0-9-])")
 _ABBREVIATED = re.compile(r"(?:\b[A-Za-z]|[0-9]|\b(?:Dr|Mr|Mrs|Ms|Prof|St|[Nn]o|vs|etc|e\.g|i\.e))\.[ \t]*\Z")
 _UNDER_A_TABLES_HEAD = re.compile(r"[ \t]*:?-+:?[ \t]*\|[-|: \t]*\r?")
-_RULE_OF_A_TABLE = re.compile(r"[ \t]*\|?[ \t]*:?-+:?[ \t]*\|[-|: \t]*\s*")
 _SEEN_BEHIND = 32  # characters, more than any border must have behind it
 _OPEN_FORMULA = re.compile(r"\$(?![\s$0-9])[^$]*\Z")
 _SLICE = 1024  # characters, of a text that comes at once
