@@ -127,7 +127,7 @@ class Tenant(Strict):
         return not self.required if self.on_failure is None else self.on_failure == "original"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Objectives:
     """objectives.yaml, validated. `tenant_by_digest` maps the SHA-256 of a key to a tenant's name.
 
@@ -146,6 +146,11 @@ class Objectives:
         digest = hashlib.sha256(key.encode("utf-8", "surrogateescape")).digest()
         # A table keyed by the hash: what its timing tells is of the hash, from which no key can be built.
         return self.tenant_by_digest.get(digest)
+
+    @functools.cached_property
+    def first_digests(self) -> Mapping[str, bytes]:
+        """Of each tenant that has keys, the SHA-256 of its first."""
+        return {name: digest for digest, name in reversed(list(self.tenant_by_digest.items()))}
 
     def expand(self, names: str | Iterable[str]) -> list[str]:
         """Objective keys for a mix of objective and set names. Raises `KeyError` with an unknown name."""

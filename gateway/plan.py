@@ -92,7 +92,8 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
 
     `request_id` draws the lot of a request that names no user, where a tenant is rolled out in part.
     """
-    policy_name, chosen_set = policy_of(config, tenant, request.model)
+    allowed = usable(config, tenant)
+    policy_name, chosen_set = policy_of(config, tenant, allowed, request.model)
     wish = wishes.read(request)
     objectives = _objectives(config.objectives, tenant, wish, chosen_set)
     required = config.objectives.ordered(config.objectives.expand(tenant.required))
@@ -107,7 +108,6 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
             param="align.return",
         )
     policy = config.policies[policy_name]
-    allowed = usable(config, tenant)
     return Plan(
         tenant_name=tenant_name,
         tenant=tenant,
@@ -125,12 +125,11 @@ def resolve(config: Config, tenant_name: str, tenant: Tenant, request: ChatReque
     )
 
 
-def policy_of(config: Config, tenant: Tenant, model: str) -> tuple[str, str | None]:
-    """The policy that `model` names, and the set of objectives behind its `@`, if any.
+def policy_of(config: Config, tenant: Tenant, allowed: list[str], model: str) -> tuple[str, str | None]:
+    """The policy that `model` names, of those allowed, and the set of objectives behind its `@`, if any.
 
     Raises `GatewayError`: 404 for a policy, 400 for a set that is not there or not allowed, which is not told apart.
     """
-    allowed = usable(config, tenant)
     if model in allowed:
         return model, None
     name, at, chosen_set = model.rpartition("@")
@@ -277,7 +276,7 @@ def _user(body: Mapping[str, Any]) -> str:
 
 def _salt(known: Objectives, tenant_name: str) -> str:
     """The same on every replica; where the tenant has keys, nobody can compute it who has not one of them."""
-    key = next((digest for digest, name in known.tenant_by_digest.items() if name == tenant_name), b"")
+    key = known.first_digests.get(tenant_name, b"")
     return hashlib.sha256(f"metaaligner tenant {tenant_name} ".encode() + key).hexdigest()[:32]
 
 

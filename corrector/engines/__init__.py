@@ -7,7 +7,7 @@ nothing is to be started. Its name is the engine's `kind`.
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self, cast
@@ -66,6 +66,13 @@ def kinds() -> list[str]:
 def load(kind: str) -> Engine:
     """The engine of that kind, one of `kinds()`."""
     return cast(Engine, importlib.import_module(f"{__name__}.{kind}"))
+
+
+def refuse_ours(given: Iterable[str], ours: Mapping[str, str], where: str) -> None:
+    """Raises `ValueError` for what the gateway says itself; `ours` has what to say instead."""
+    for name in given:
+        if name in ours:
+            raise ValueError(f"{name!r} is not for {where}: {ours[name]}")
 
 
 def socket_path(run_dir: Path, options: EngineOptions) -> Path:

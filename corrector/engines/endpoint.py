@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, JsonValue, field_validator
 
-from corrector.engines import EngineOptions, Launch
+from corrector.engines import EngineOptions, Launch, refuse_ours
 from corrector.strictyaml import Urls, Variable, secret
 
 # Of a correction's request, what the gateway says itself, and what to say instead.
@@ -38,9 +38,7 @@ class Options(EngineOptions):
     @field_validator("request")
     @classmethod
     def _is_not_ours(cls, request: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for name in request:
-            if name in OURS:
-                raise ValueError(f"{name!r} is not for `request`: {OURS[name]}")
+        refuse_ours(request, OURS, "`request`")
         return request
 
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, JsonValue, field_validator, model_validator
 
 from corrector import drafting
-from corrector.engines import EngineOptions, Launch
+from corrector.engines import EngineOptions, Launch, refuse_ours
 
 # Of vLLM's options, those that the gateway gives itself, and what to say instead.
 OURS = {
@@ -106,9 +106,7 @@ class Options(EngineOptions):
     @field_validator("options")
     @classmethod
     def _are_not_ours(cls, options: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        for name in options:
-            if name in OURS:
-                raise ValueError(f"{name!r} is not for vLLM's options: {OURS[name]}")
+        refuse_ours(options, OURS, "vLLM's options")
         return options
 
     @model_validator(mode="after")

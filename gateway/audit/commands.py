@@ -194,8 +194,9 @@ def _with_store(config: Config, url: str | None, work: Callable[[Store], Awaitab
     async def run() -> Told:
         try:
             told = checked(url) if url else config.server.audit.location()
-            if told.startswith("sqlite:") and not Path(told.removeprefix("sqlite:///")).is_file():
-                raise ValueError(f"there is no file {told.removeprefix('sqlite:///')}")
+            file = told.removeprefix("sqlite:///")
+            if file != told and not Path(file).is_file():
+                raise ValueError(f"there is no file {file}")
             store = Store(told)
         except ModuleNotFoundError as error:
             raise click.ClickException(

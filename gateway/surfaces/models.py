@@ -21,7 +21,7 @@ def routes(context: Context) -> list[BaseRoute]:
         snapshot, _, tenant = await calling(request, context)
         wanted = request.path_params["name"]
         try:
-            plan.policy_of(snapshot.config, tenant, wanted)
+            plan.policy_of(snapshot.config, tenant, plan.usable(snapshot.config, tenant), wanted)
         except GatewayError as error:
             raise GatewayError(404, "model_not_found", error.message, param="model") from None
         return answer(request, _model(wanted))
