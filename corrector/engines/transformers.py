@@ -87,15 +87,12 @@ def progress(line: str) -> str | None:
 
 def generator(options: Options) -> "Generator":
     """The model, loaded, and a thread that decodes with it."""
-    import torch
-
     from corrector.serving import checkpoint
     from corrector.serving.continuous_batching import ContinuousBatching
     from corrector.serving.generator import Generator, Limits
     from corrector.serving.sequential import SequentialDecoding
     from corrector.serving.worker import Decoder, Worker
 
-    torch.set_num_threads(options.threads or half_of_the_cores())
     model, tokenizer = checkpoint.load(
         options.model, adapter=options.adapter, dtype=options.dtype, device=options.device,
         trust_remote_code=options.trust_remote_code,
@@ -123,8 +120,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's: it drains first
     threading.Thread(target=_end_with_the_gateway, daemon=True).start()
+    import torch
+
     from corrector.serving.http import serve
 
+    torch.set_num_threads(options.threads or half_of_the_cores())  # of the whole process: not for `generator` to say
     asyncio.run(serve(generator(options), socket))
 
 

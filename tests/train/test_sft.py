@@ -134,10 +134,13 @@ def test_rows_that_are_too_long_are_left_out_by_both(unpacked: Path) -> None:
     assert (told.rows, told.left_out) == (len(kept), left_out) == (16, 3)
 
 
-def weights(folder: Path) -> dict[str, Any]:
+def unlike(one: Path, other: Path) -> list[str]:
+    """The names of the weights that differ, be it by a bit."""
     from safetensors.torch import load_file
 
-    return {name: tensor.tolist() for name, tensor in load_file(folder / "adapter_model.safetensors").items()}
+    ours, theirs = (load_file(folder / "adapter_model.safetensors") for folder in (one, other))
+    assert ours.keys() == theirs.keys()
+    return [name for name, tensor in ours.items() if not tensor.equal(theirs[name])]
 
 
 def stopped(base: Path, rows: Path, out: Path, settings: dict[str, Any], after: int) -> None:
@@ -162,7 +165,7 @@ def test_a_stopped_run_goes_on_to_the_same_weights(trained: Path, unpacked: Path
     again = run(unpacked, rows, tmp_path, Settings(**FEW))
     steps = [line["step"] for line in log(again) if "loss" in line]
     assert steps == [1, 2, 3, 4], "no step is lost, and none is done twice"
-    assert weights(again) == weights(trained)
+    assert not unlike(again, trained)
 
 
 def test_also_where_it_was_stopped_in_a_later_epoch(unpacked: Path, tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_also_where_it_was_stopped_in_a_later_epoch(unpacked: Path, tmp_path: Pa
     told = estimate.work([row for row in ROWS if row.kind == "better"], ("ultrafeedback",), batch=4, epochs=2)
     assert told.steps == max(line["step"] for line in log(whole) if "loss" in line)
     stopped(unpacked, twelve, tmp_path / "stopped", settings, after=4)
-    assert weights(run(unpacked, twelve, tmp_path / "stopped", Settings(**settings))) == weights(whole)
+    assert not unlike(run(unpacked, twelve, tmp_path / "stopped", Settings(**settings)), whole)
 
 
 def test_a_run_of_every_weight_is_exported_whole(unpacked: Path, rows: Path, tmp_path: Path) -> None:
