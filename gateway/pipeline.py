@@ -27,8 +27,8 @@ from gateway.errors import GatewayError, from_wire
 from gateway.exchange import ChatRequest, Json, ThinkingSplit
 from gateway.plan import Plan
 from gateway.record import Record
-from gateway.reload import Snapshot
 from gateway.shadows import Shadows
+from gateway.snapshot import Snapshot
 from gateway.streams import HeldStream
 from gateway.upstreams import Reply
 from wire import sse

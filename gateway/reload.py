@@ -10,21 +10,16 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from corrector.claims import Claim
-from corrector.corrector import Corrector
 from corrector.engines import load, socket_path
-from corrector.running import corrector_endpoint, corrector_of, endpoint_of
+from corrector.running import endpoint_of
 from corrector.strictyaml import ConfigError
 from corrector.supervisor import Supervisor
-from gateway import upstreams
 from gateway.config import Config, read
+from gateway.snapshot import Snapshot, build, close
 from gateway.telemetry import Metrics
-from gateway.upstreams import Upstream
-from wire.endpoint import Endpoint
 
 SETTLE_S = 0.05  # an editor may truncate first and write then
 PATIENCE_S = 0.3  # how long a request waits for the reload that it has found
@@ -37,24 +32,6 @@ KEPT_RELOADS = 20
 NOT_STARTED, SAVED_ANEW = "one of its engines did not start", "saved anew before its engines had started"
 
 _Signature = tuple[tuple[int, int, int], ...]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Snapshot:
-    """A configuration, the clients that it names, its claim to their engines, and the tasks that answer by it."""
-
-    config: Config
-    upstreams: Mapping[str, Upstream]
-    correctors: Mapping[str, Corrector]
-    endpoints: Mapping[str, Endpoint]
-    claim: Claim
-    tasks: set[asyncio.Task[Any]] = field(default_factory=set)
-
-    def hold(self, task: asyncio.Task[Any] | None) -> None:
-        """Keep the clients and engines at least until the task has ended."""
-        if task is not None and task not in self.tasks:
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
 
 
 class Reloader:
@@ -144,7 +121,7 @@ class Reloader:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for snapshot in self._live:
-            await _close(snapshot, ())
+            await close(snapshot, ())
         if self._supervisor is not None:
             await self._supervisor.aclose()
 
@@ -209,7 +186,7 @@ class Reloader:
         except Exception:
             self._coming = None
             if new is not None:
-                await _close(new, self._live)
+                await close(new, self._live)
             await self._retain_engines()
             raise
         self._live.append(new)
@@ -283,7 +260,7 @@ class Reloader:
         while before.tasks:
             await asyncio.wait(before.tasks)
         self._live.remove(before)
-        await _close(before, self._live)
+        await close(before, self._live)
         await self._retain_engines()
 
     async def _retain_engines(self) -> None:
@@ -304,26 +281,6 @@ def _raw(paths: Iterable[Path]) -> tuple[bytes, ...] | None:
         return tuple(path.read_bytes() for path in paths)
     except OSError:
         return None
-
-
-def build(config: Config, before: Snapshot | None, run_dir: Path) -> Snapshot:
-    """Clients for the configuration; those whose options have not changed are kept, with their connections."""
-    made_upstreams: dict[str, Upstream] = {}
-    for name, policy in config.policies.items():
-        if before is not None and before.config.policies.get(name) == policy:
-            made_upstreams[name] = before.upstreams[name]
-        else:
-            made_upstreams[name] = upstreams.load(policy.kind).build(name, policy, run_dir)
-    correctors: dict[str, Corrector] = {}
-    endpoints: dict[str, Endpoint] = {}
-    for name, spec in config.correctors.items():
-        if before is not None and before.config.correctors.get(name) == spec:
-            correctors[name], endpoints[name] = before.correctors[name], before.endpoints[name]
-        else:
-            endpoints[name] = corrector_endpoint(name, spec, run_dir)
-            correctors[name] = corrector_of(name, spec, endpoints[name])
-    claim = Claim(socket_path(run_dir, options) for options in config.engines())
-    return Snapshot(config, made_upstreams, correctors, endpoints, claim)
 
 
 def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:
@@ -347,16 +304,3 @@ def changes(before: Config, after: Config) -> dict[str, dict[str, list[str]]]:
         if told:
             found[section] = told
     return found
-
-
-async def _close(old: Snapshot, kept: Iterable[Snapshot]) -> None:
-    using = {id(client) for snapshot in kept for client in _clients(snapshot)}
-    for client in _clients(old):
-        if id(client) not in using:
-            with contextlib.suppress(OSError):
-                await client.aclose()
-    old.claim.close()
-
-
-def _clients(snapshot: Snapshot) -> list[Upstream | Endpoint]:
-    return [*snapshot.upstreams.values(), *snapshot.endpoints.values()]

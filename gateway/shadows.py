@@ -10,7 +10,7 @@ from gateway.audit.trail import Trail
 from gateway.exchange import ChatRequest
 from gateway.plan import Plan
 from gateway.record import Record, first_reason
-from gateway.reload import Snapshot
+from gateway.snapshot import Snapshot
 from gateway.telemetry import Metrics
 
 VLLM_AT_ONCE = 64  # at least, of an engine that is vLLM and does not say

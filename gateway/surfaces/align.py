@@ -8,7 +8,7 @@ from gateway.callers import Headers
 from gateway.errors import GatewayError
 from gateway.pipeline import Answer
 from gateway.record import Record
-from gateway.reload import Snapshot
+from gateway.snapshot import Snapshot
 from gateway.surfaces.http import Context, serve
 
 

@@ -7,7 +7,7 @@ from gateway import exchange
 from gateway.callers import Headers
 from gateway.pipeline import Answer
 from gateway.record import Record
-from gateway.reload import Snapshot
+from gateway.snapshot import Snapshot
 from gateway.surfaces.http import Context, serve
 
 

@@ -17,7 +17,7 @@ from corrector.templates import Turn
 from gateway import editing, exchange, plan
 from gateway.audit.search import Wanted
 from gateway.errors import GatewayError
-from gateway.reload import Snapshot
+from gateway.snapshot import Snapshot
 from gateway.surfaces.console import compared
 from gateway.surfaces.console_admin import admitted
 from gateway.surfaces.http import Context, answer, json_object

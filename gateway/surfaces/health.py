@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from gateway.reload import Snapshot
+from gateway.snapshot import Snapshot
 from gateway.surfaces.http import Context
 from wire.codec import dumps
 

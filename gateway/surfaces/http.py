@@ -19,7 +19,8 @@ from gateway.errors import GatewayError, error_object
 from gateway.limits import InFlight
 from gateway.pipeline import Answer, Pipeline, error_event
 from gateway.record import Record
-from gateway.reload import Reloader, Snapshot
+from gateway.reload import Reloader
+from gateway.snapshot import Snapshot
 from gateway.telemetry import Metrics
 from wire import sse
 from wire.codec import dumps, loads

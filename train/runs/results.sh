@@ -32,8 +32,10 @@ kept_of "JUDGED=$judged ${people[*]}" "$out/judges.md"
   echo
   echo "The embedded model itself as a judge, $judged questions, each in both orders:"
   echo
+  # One that answers no question with 1, 2 or 0 is given up, which is a result too; any other failure ends this script.
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
-    --limit "$judged" --in-flight 4
+    --limit "$judged" --in-flight 4 2> "$out/judge-llm.log" \
+    || { grep -o 'answered none of the first questions.*' "$out/judge-llm.log" | sed 's/^/It /'; }
 } > "$out/judges.part"
 [ ! -s "$out/judges.part" ] || mv "$out/judges.part" "$out/judges.md"
 from=()
