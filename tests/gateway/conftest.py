@@ -9,6 +9,7 @@ import pytest
 import structlog
 from aiohttp import web
 
+from gateway import reload
 from gateway.tracing import Tracing
 from tests.conftest import OBJECTIVES, Gateway, Handler, Service, correcting, saying, streaming, two_services
 from tests.gateway.collector import Collector
@@ -24,6 +25,18 @@ BETTER = DRAFT.replace("the air", "how air scatters light")
 
 def improve(text: str) -> str:
     return text.replace("the air", "how air scatters light")
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A save is in force for the next request, however slow the machine is."""
+    monkeypatch.setattr(reload, "PATIENCE_S", 60.0)
+
+
+@pytest.fixture
+def impatient(patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a save whose engines take their time, which no request waits for."""
+    monkeypatch.setattr(reload, "PATIENCE_S", 0.3)
 
 
 @pytest.fixture

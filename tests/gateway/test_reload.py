@@ -190,6 +190,7 @@ async def test_what_no_request_uses_any_more_is_closed(service: Start, gateway: 
     raise AssertionError("old connections stay open")
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_an_engine_that_does_not_start_changes_nothing_and_keeps_nobody_waiting(
     world: World, tmp_path: Path
 ) -> None:
@@ -206,6 +207,7 @@ async def test_an_engine_that_does_not_start_changes_nothing_and_keeps_nobody_wa
     assert (await gw.chat(model="new"))[0] == 404
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_save_does_not_wait_for_the_engine_of_the_one_before(world: World) -> None:
     """A key that is taken back must not go on for the ten minutes that an engine has to start."""
     gw, policy, corrector = await world()
@@ -228,6 +230,7 @@ NEW = (
 )
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_save_does_not_wait_for_an_engine_that_was_in_force_already(service: Start, gateway: Serve) -> None:
     """It is down, and a key that is taken back must not go on for as long as it has to start."""
     policy, corrector = await service(saying(DRAFT)), await service(correcting(improve))
@@ -239,6 +242,7 @@ async def test_a_save_does_not_wait_for_an_engine_that_was_in_force_already(serv
     assert not told(gw, "reload.rejected")
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_save_whose_engine_has_not_started_in_time_is_tried_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
