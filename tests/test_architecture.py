@@ -17,8 +17,8 @@ HEAVY = ("litellm", "opentelemetry.sdk", "torch", "vllm", "transformers", "xllam
 # From the outside in: a module imports what stands to the right of it, never to the left.
 LADDER = (
     "cli", "serve", "http1", "app", "surfaces", "pipeline", "shadows", "corrections", "replies", "report", "batch",
-    "reload", "snapshot", "audit", "admin", "callers", "editing", "figures", "spans", "limits", "record", "plan", "wishes",
-    "config", "upstreams", "streams", "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
+    "reload", "snapshot", "audit", "admin", "callers", "editing", "figures", "spans", "limits", "record", "plan",
+    "wishes", "config", "upstreams", "streams", "exchange", "citations", "errors", "worddiff", "telemetry", "tracing",
 )  # fmt: skip
 
 
