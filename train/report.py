@@ -1,5 +1,6 @@
 """An evaluation as people read it: Markdown tables, and plots beside them. Decides nothing and asks nobody."""
 
+import itertools
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -78,22 +79,27 @@ def _verdicts(outcomes: Sequence[Outcome]) -> str:
 def _counted(outcomes: Sequence[Outcome]) -> str:
     """Means over all policies, before and after, and beside them what the usual objectives alone have made of it.
 
-    What is counted here is no judgement: whether people like it better is the judges' to say.
+    A refusal is short and plain: so what moved is told once more of those where neither correction is one. What is
+    counted here is no judgement: whether people like it better is the judges' to say.
     """
-    usual = outcomes[0].condition if outcomes else ""
+    usual, refused = outcomes[0].condition if outcomes else "", Refusals().refused
     unasked = {(one.policy, one.query, one.draft): one.correction for one in outcomes if one.condition == usual}
     lines = [
-        "| condition | drafts | what | draft | correction | under the usual objectives | lower / higher than these |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| condition | drafts | what | draft | correction | under the usual objectives | lower / higher than these "
+        "| the same where neither is a refusal |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for condition, some in _grouped(outcomes, lambda one: one.condition).items():
+        pairs = [(one.correction, unasked.get((one.policy, one.query, one.draft), one.draft)) for one in some]
+        plain = [not refused(asked) and not refused(other) for asked, other in pairs]
         for what, count in COUNTS.items():
-            before, after = [count(one.draft) for one in some], [count(one.correction) for one in some]
-            usually = [count(unasked.get((one.policy, one.query, one.draft), one.draft)) for one in some]
-            moved = Counter((ours > theirs) - (ours < theirs) for ours, theirs in zip(after, usually, strict=True))
+            counted = [(count(asked), count(other)) for asked, other in pairs]
+            moved = [(after > usually) - (after < usually) for after, usually in counted]
+            of_all, of_plain = Counter(moved), Counter(itertools.compress(moved, plain))
             lines.append(
-                f"| {condition} | {len(some)} | {what} | {mean(before):.3g} | {mean(after):.3g} | {mean(usually):.3g} "
-                f"| {moved[-1]} / {moved[1]} |"
+                f"| {condition} | {len(some)} | {what} | {mean(count(one.draft) for one in some):.3g} "
+                f"| {mean(after for after, _ in counted):.3g} | {mean(usually for _, usually in counted):.3g} "
+                f"| {of_all[-1]} / {of_all[1]} | {of_plain[-1]} / {of_plain[1]} of {sum(plain)} |"
             )
     return "\n".join(lines) + "\n"
 

@@ -256,6 +256,21 @@ def test_a_condition_of_an_unknown_objective_is_told(tmp_path: Path) -> None:
     assert "harmlessness" in ran.output
 
 
+def test_what_moved_is_told_once_more_without_refusals() -> None:
+    """Of two answers that a corrector asked for shorter ones, both come out shorter, and one of them as a refusal."""
+    draft, refusal = "It is so. It is so because it is.", "I can't help with that."
+    outcomes = [
+        Outcome("p", "d", condition, query, "", draft, after, "corrected", "", 0.5, 0.5, 0, 0.1)
+        for condition, query, after in (
+            ("usual", "one?", draft), ("usual", "two?", draft),
+            ("length", "one?", "It is so."), ("length", "two?", refusal),
+        )
+    ]  # fmt: skip
+    told = report.markdown("T", outcomes, [], {}, [])
+    assert "| length | 2 | words | 9 | 4 | 9 | 2 / 0 | 1 / 0 of 1 |" in told
+    assert "| usual | 2 | words | 9 | 9 | 9 | 0 / 0 | 0 / 0 of 2 |" in told
+
+
 def outcome(policy: str, edited: float) -> Outcome:
     return Outcome(policy, "d", "usual", "q", "g", "d", "c", "corrected", "rewritten", edited, 0.9, 0, 1.0)
 
