@@ -3,7 +3,7 @@
 Knows nothing of tenants but what the plan says, and nothing of how an answer is framed but a stream's chunks.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from gateway.streams import HeldStream, StreamedChoice
 from wire.errors import WireError
 from wire.streams import Merging, all_of, merged
 
-Taken = AsyncIterator[Json | None]  # of each of a policy's chunks what may pass at once
+Taken = AsyncGenerator[Json | None, None]  # of each of a policy's chunks what may pass at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ async def of_drafts(drafts: Iterable[str], todo: Plan, corrector: Corrector, req
 
 async def as_a_whole(
     taken: Taken, held: HeldStream, todo: Plan, corrector: Corrector, request: ChatRequest
-) -> AsyncIterator[Json | Spoken]:
+) -> AsyncGenerator[Json | Spoken, None]:
     """The policy's chunks to its end, then the texts of its choices, each corrected as a whole."""
     async for passing in taken:
         if passing is not None:
@@ -96,12 +96,12 @@ async def as_a_whole(
 
 async def by_segments(
     taken: Taken, held: HeldStream, todo: Plan, corrector: Corrector, request: ChatRequest
-) -> AsyncIterator[Json | Spoken]:
+) -> AsyncGenerator[Json | Spoken, None]:
     """The policy's chunks, and between them the segments of its choices' texts that are corrected already."""
     merging = Merging()
     growing: dict[int, tuple[ThinkingSplit, SegmentedDraft]] = {}
 
-    async def policy() -> AsyncIterator[Json]:
+    async def policy() -> AsyncGenerator[Json, None]:
         async for passing in taken:
             if passing is not None:
                 yield passing
@@ -129,7 +129,7 @@ async def by_segments(
 async def _said(
     held: HeldStream, choice: StreamedChoice, split: ThinkingSplit,
     pieces: AsyncGenerator[str | Correction, None], todo: Plan,
-) -> AsyncIterator[Json | Spoken]:  # fmt: skip
+) -> AsyncGenerator[Json | Spoken, None]:  # fmt: skip
     """Chunks of a choice's corrected text, then what became of it. Raises `GatewayError` if it cannot be corrected."""
     passes = not todo.drops_thinking
     try:

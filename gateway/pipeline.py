@@ -14,7 +14,8 @@ Each step gets what it needs as an argument, from one snapshot taken at the star
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -34,7 +35,6 @@ from gateway.upstreams import Reply
 from wire import sse
 from wire.codec import dumps
 from wire.errors import Rejected, WireError
-from wire.streams import closing
 
 PATIENCE_BEATS = 3  # so long a stream waits for its policy's head, whose status it then has; after that it begins
 
@@ -174,7 +174,7 @@ class Pipeline:
             yield error_event(error, record)
             return
         assert answer.stream is not None, "a stream was asked for"
-        async with closing(answer.stream) as stream:
+        async with aclosing(answer.stream) as stream:
             async for chunk in stream:
                 yield chunk
 
@@ -238,7 +238,7 @@ class Pipeline:
         """The policy's chunks, with `align` in those that carry a `finish_reason`. `held` learns the text."""
         splits: dict[int, ThinkingSplit] = {}
         try:
-            async with closing(replies.events(reply, request, record)) as events:
+            async with aclosing(replies.events(reply, request, record)) as events:
                 async for event in events:
                     held.take(event)
                     yield sse.encode(_uncorrected_chunk(event, todo, record, splits))
@@ -272,7 +272,7 @@ class Pipeline:
         self, reply: Reply, snapshot: Snapshot, todo: Plan, request: ChatRequest, record: Record
     ) -> AsyncGenerator[bytes, None]:
         held = HeldStream()
-        async with closing(self._relay_with_align(reply, todo, request, record, held)) as chunks:
+        async with aclosing(self._relay_with_align(reply, todo, request, record, held)) as chunks:
             async for chunk in chunks:
                 yield chunk
         if record.error is None:
@@ -317,8 +317,8 @@ class Pipeline:
         correct = corrections.by_segments if todo.mode == "segment" else corrections.as_a_whole
         try:
             async with (
-                closing(self._hold(held, reply, todo, request, record)) as taken,
-                closing(correct(taken, held, todo, corrector, request)) as chunks,
+                aclosing(self._hold(held, reply, todo, request, record)) as taken,
+                aclosing(correct(taken, held, todo, corrector, request)) as chunks,
             ):
                 async for chunk in chunks:
                     if isinstance(chunk, Spoken):
@@ -345,10 +345,10 @@ class Pipeline:
 
     async def _hold(
         self, held: HeldStream, reply: Reply, todo: Plan, request: ChatRequest, record: Record
-    ) -> AsyncIterator[Json | None]:
+    ) -> AsyncGenerator[Json | None, None]:
         """Of each of the policy's chunks what may pass at once; `held` has its text. Raises `WireError`."""
         live = LiveDraft(held, todo)
-        async with closing(replies.events(reply, request, record)) as events:
+        async with aclosing(replies.events(reply, request, record)) as events:
             async for event in events:
                 yield held.take(event)
                 if todo.live_draft:

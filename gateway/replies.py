@@ -3,7 +3,7 @@
 Who may not see a draft gets no field that could restate it.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 
 from gateway import exchange, report
 from gateway.errors import from_wire
@@ -39,7 +39,7 @@ async def whole(reply: Reply, record: Record) -> Json:
     return body if record.may_see_draft else exchange.only_known(body)
 
 
-async def events(reply: Reply, request: ChatRequest, record: Record) -> AsyncIterator[Json]:
+async def events(reply: Reply, request: ChatRequest, record: Record) -> AsyncGenerator[Json, None]:
     """The reply as chunks, also of an upstream that cannot stream. Raises `WireError`."""
     if reply.streamed:
         chunks = _checked(reply)

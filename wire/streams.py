@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
@@ -37,27 +37,17 @@ async def kept_alive(write: Write, beat: bytes, every_s: float) -> AsyncIterator
         await _ended([beating])
 
 
-@asynccontextmanager
-async def closing(source: AsyncIterator[Item]) -> AsyncIterator[AsyncIterator[Item]]:
-    """As `contextlib.aclosing`, of what may be closed: a generator left where it is goes on until it is collected."""
-    try:
-        yield source
-    finally:
-        if isinstance(source, AsyncGenerator):
-            await source.aclose()
-
-
-async def merged(sources: Sequence[AsyncIterator[Any]]) -> AsyncGenerator[Any, None]:
+async def merged(sources: Sequence[AsyncGenerator[Any, None]]) -> AsyncGenerator[Any, None]:
     """Items of all sources as they come. One source is passed through; the first failure ends all."""
     if len(sources) == 1:
-        async with closing(sources[0]) as source:
+        async with aclosing(sources[0]) as source:
             async for item in source:
                 yield item
         return
     merging = Merging()
     for source in sources:
         merging.add(source)
-    async with closing(merging.items()) as items:
+    async with aclosing(merging.items()) as items:
         async for item in items:
             yield item
 
@@ -69,7 +59,7 @@ class Merging:
         self._queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue(maxsize=64)
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, source: AsyncIterator[Any]) -> None:
+    def add(self, source: AsyncGenerator[Any, None]) -> None:
         self._tasks.append(asyncio.create_task(self._feed(source)))
 
     async def items(self) -> AsyncGenerator[Any, None]:
@@ -87,9 +77,9 @@ class Merging:
         finally:
             await _ended(self._tasks)
 
-    async def _feed(self, source: AsyncIterator[Any]) -> None:
+    async def _feed(self, source: AsyncGenerator[Any, None]) -> None:
         try:
-            async with closing(source):
+            async with aclosing(source):
                 async for item in source:
                     await self._queue.put(("item", item))
             await self._queue.put(("end", None))

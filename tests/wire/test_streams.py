@@ -1,7 +1,7 @@
 """Streams kept alive and merged: nothing is lost, and nothing goes on that nobody reads."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import pytest
 
@@ -50,7 +50,7 @@ async def test_a_failure_to_write_comes_through() -> None:
             await write_on(b"x")
 
 
-async def counting(name: str, upto: int) -> AsyncIterator[str]:
+async def counting(name: str, upto: int) -> AsyncGenerator[str, None]:
     for number in range(upto):
         await asyncio.sleep(0)
         yield f"{name}{number}"
@@ -66,12 +66,12 @@ async def test_merged_streams_keep_their_own_order() -> None:
 async def test_the_first_failure_ends_all_merged_streams() -> None:
     ended = []
 
-    async def failing() -> AsyncIterator[str]:
+    async def failing() -> AsyncGenerator[str, None]:
         await asyncio.sleep(0.01)
         raise ValueError("broken")
         yield ""
 
-    async def endless() -> AsyncIterator[str]:
+    async def endless() -> AsyncGenerator[str, None]:
         try:
             while True:
                 yield "x"
@@ -90,7 +90,7 @@ async def test_what_is_closed_goes_on_nowhere(beside: int) -> None:
     """A source that stands at one of its items is ended before the close returns, not when it is collected."""
     ended = []
 
-    async def endless() -> AsyncIterator[str]:
+    async def endless() -> AsyncGenerator[str, None]:
         try:
             while True:
                 yield "x"  # until nobody takes more, and it stands here
