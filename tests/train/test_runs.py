@@ -19,6 +19,7 @@ LAYOUTS = sorted((RUNS / "accelerate").glob("*.yaml"))
 STAND_IN = """\
 #!/bin/bash
 echo "$@" >> "$CALLS"
+if [[ "$*" == "train judge llm"* && -n "${JUDGE_FAILS:-}" ]]; then echo "error: $JUDGE_FAILS" >&2; exit 1; fi
 while [ $# -gt 0 ]; do
   case $1 in
     --save | --gguf) mkdir -p "$(dirname "$2")"; echo x > "$2" ;;
@@ -125,6 +126,12 @@ def test_more_rows_at_once_than_a_step_has_are_told() -> None:
     assert (told.returncode, "512 rows" in told.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("gpus", ["3", "6"])
+def test_a_step_that_would_have_fewer_rows_than_the_papers_is_told(gpus: str) -> None:
+    told = ran("paper.sh", "no/model", "out", "pairs=x", DRY_RUN="1", GPUS=gpus)
+    assert (told.returncode, "no part of the 512 rows" in told.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("kind", ["hh_rlhf", "imhi", "ultrafeedback", "pairs"])
 def test_each_data_set_has_the_releases_prompt(kind: str, tmp_path: Path) -> None:
     """What it would train with is said before it is known that there is nothing to train on."""
@@ -209,6 +216,37 @@ def test_results_of_other_settings_are_made_anew(tmp_path: Path, calls: Calls) -
     for stamp in out.rglob("*.settings"):
         stamp.unlink()
     assert made(JUDGED="1", ABLATION_CASES="1", VARIANTS="whole") == (False, False), "older than stamps: it stays"
+
+
+def test_what_an_ablation_learns_from_is_part_of_its_settings(tmp_path: Path, calls: Calls) -> None:
+    """Its note stays with its table, and both go with other rows."""
+    given = {"ADAPTER": "a.gguf", "VARIANTS": "whole"}
+    out = tmp_path / "out"
+    for settings, made in (({"ABLATION_NOTE": "On a GPU."}, True), ({}, False), ({"PART": "2"}, True)):
+        said = calls.of("results.sh", "data", str(out), **given, **settings)
+        assert any("/ablations/rows" in call for call in said) == made
+        assert ("On a GPU." in (out / "docs/results.md").read_text()) == (settings.get("PART") is None)
+
+
+def test_an_ablation_that_there_is_not_leaves_no_table(tmp_path: Path, calls: Calls) -> None:
+    told = ran(
+        "ablations.sh", "data", str(tmp_path), VARIANTS="whole no-warmup", METAALIGNER=str(calls.command),
+        CALLS=str(tmp_path / "calls"),
+    )  # fmt: skip
+    assert (told.returncode, "there is no no-warmup" in told.stderr) == (1, True)
+    assert not (tmp_path / "ablations.md").exists()
+
+
+def test_a_judge_that_answers_nothing_is_a_result_and_one_that_fails_is_none(tmp_path: Path, calls: Calls) -> None:
+    given = {"ADAPTER": "a.gguf", "VARIANTS": "whole", "METAALIGNER": str(calls.command)}
+    nothing = "the judge answered none of the first questions with 1, 2 or 0: the last was cut off after 8 tokens"
+    calls.of("results.sh", "data", str(tmp_path / "out"), **given, JUDGE_FAILS=nothing)
+    page = (tmp_path / "out/docs/results.md").read_text()
+    assert "\nIt answered none of the first questions with 1, 2 or 0, and was given up.\n" in page
+    away = {"CALLS": str(tmp_path / "calls"), "JUDGE_FAILS": "the judge cannot be reached"}
+    told = ran("results.sh", "data", str(tmp_path / "other"), **given, **away)
+    assert (told.returncode, "the judge cannot be reached" in told.stderr) == (1, True)
+    assert not (tmp_path / "other/docs").exists()
 
 
 def test_judges_stand_beside_all_that_people_have_said(tmp_path: Path, calls: Calls) -> None:

@@ -315,6 +315,8 @@ def blind(
     from train.progress import results
     from train.rows import DataError
 
+    if sheet is None and votes is None:
+        raise click.UsageError("--sheet writes the pairs to be read, and --votes counts what was said of them")
     try:
         some = [Outcome(**row) for row in results(outcomes)]
     except TypeError:

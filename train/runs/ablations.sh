@@ -36,6 +36,7 @@ for name in $variants; do
     no-warm-up) variant no-warm-up --stage equal --stage better ;;
     no-equal) variant no-equal --stage identical --stage better ;;
     only-better) variant only-better --stage better ;;
+    *) echo "VARIANTS: there is no $name; there are whole, no-warm-up, no-equal, only-better" >&2; exit 1 ;;
   esac
 done
 {
@@ -44,5 +45,6 @@ done
   for name in $variants; do
     sed -n -E "s/^\| (fine|all damage) /| $name | \1 /p" "$out/$name-mending/report.md"
   done
-} > "$out/ablations.md"
+} > "$out/ablations.part"
+mv "$out/ablations.part" "$out/ablations.md"  # whoever finds it need not make it again
 cat "$out/ablations.md"

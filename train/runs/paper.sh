@@ -6,8 +6,9 @@
 #                 ultrafeedback=ultrafeedback.jsonl, imhi:QUESTIONS.csv=imhi.csv, pairs=train.jsonl.gz
 # Rows name what the data is scored in, and nothing else, the identical ones too: what the paper calls unseen stays so.
 # IDENTICAL: rows of the warm-up.
-# HELD_OUT: files to judge by, with blanks between them: conversations that open as theirs are not trained on.
-# GPUS=4 BATCH=8  rows a GPU and pass; what does not fit into 512 is left out. CONFIG: accelerate's, for another layout.
+# HELD_OUT: files to judge by, with blanks between them: conversations that open as theirs are not trained on. Rows
+# as `pairs`, `policy_answers` or `judge_eval` have them.
+# GPUS=4 BATCH=8  rows a GPU and pass; a step's 512 are a multiple of both. CONFIG: accelerate's, for another layout of one machine.
 # TEMPLATE: another prompt than that of the first file's format; serve the corrector with the same.
 # DRY_RUN=1 says what it would take, and trains nothing: memory, steps, tokens, hours.
 set -euo pipefail
@@ -16,7 +17,7 @@ model=$1 out=$2 data=("${@:3}")
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
 gpus=${GPUS:-4} batch=${BATCH:-8}
 accumulate=$((512 / (gpus * batch)))
-[ "$accumulate" -gt 0 ] || { echo "GPUS=$gpus times BATCH=$batch are more than the 512 rows of a step" >&2; exit 1; }
+[ $((accumulate * gpus * batch)) = 512 ] || { echo "GPUS=$gpus times BATCH=$batch is no part of the 512 rows of a step" >&2; exit 1; }
 case ${data[0]} in  # as the release has a prompt for each of its data sets
   hh_rlhf*) template=hh_rlhf ;;
   imhi*) template=imhi ;;

@@ -4,8 +4,9 @@
 # CASES of each kind of damage, OWN answers of the embedded policy, EACH of the answers of a policy and data set under every
 # objective, OTHERS of each under the usual ones alone; MEASURED: of its own answers to each data set, for objectives that
 # can be measured. ALONE: objectives that are asked for alone. ASKED cases of each manner, asked for and not.
-# ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is to be said beside their table.
-# SOURCES: of pairs/eval, whose queries the embedded policy answers.
+# ABLATION_CASES, where they are to be fewer; ABLATION_NOTE: what is to be said beside their table, kept with it.
+# SOURCES: of pairs/eval, whose queries the embedded policy answers, and which ablations.sh learns from.
+# DOCS: where the page and its plots go; docs/ for the adapter that ships, and OUT/docs for any other.
 set -euo pipefail
 data=$1 out=$2
 metaaligner=${METAALIGNER:-.venv/bin/metaaligner}
@@ -30,12 +31,13 @@ kept_of "JUDGED=$judged ${people[*]}" "$out/judges.md"
   echo
   $metaaligner train judge measure "${on[@]}"
   echo
-  echo "The embedded model itself as a judge, $judged questions, each in both orders:"
+  echo "The embedded model itself as a judge, up to $judged questions, each in both orders:"
   echo
   # One that answers no question with 1, 2 or 0 is given up, which is a result too; any other failure ends this script.
   $metaaligner train judge llm --model smollm2-135m-instruct --on "$data/judge_eval/hhh_alignment.jsonl.gz" \
     --limit "$judged" --in-flight 4 2> "$out/judge-llm.log" \
-    || { grep -o 'answered none of the first questions.*' "$out/judge-llm.log" | sed 's/^/It /'; }
+    || { grep -o 'answered none of the first questions with 1, 2 or 0' "$out/judge-llm.log" \
+      || { cat "$out/judge-llm.log" >&2; exit 1; }; } | sed 's/.*/It &, and was given up./'
 } > "$out/judges.part"
 [ ! -s "$out/judges.part" ] || mv "$out/judges.part" "$out/judges.md"
 from=()
@@ -67,20 +69,25 @@ $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases
   --adapter "$ADAPTER" --template ultrafeedback
 $metaaligner train evaluate --mending "$data/pairs/eval.jsonl.gz" --each "$cases" --out "$out/mending-plain"
 $metaaligner train evaluate --mending --asked "$data/pairs/eval.jsonl.gz" --each "${ASKED:-6}" --out "$out/asked" --adapter "$ADAPTER"
+learnt="PART=${PART:-1} BATCH=${BATCH:-} ACCUMULATE=${ACCUMULATE:-} RATE=${RATE:-} LONGEST=${LONGEST:-} STEPS=${STEPS:-}"
+kept_of "$learnt SOURCES='${SOURCES:-}'" "$out/ablations/rows.jsonl" "$out/ablations"
 kept_of "ABLATION_CASES=$ablated VARIANTS='${VARIANTS:-all}'" "$out/ablations/ablations.md" "$out"/ablations/*-mending
+[ -z "${ABLATION_NOTE:-}" ] || echo "$ABLATION_NOTE" > "$out/ablations/note.md"
 [ -s "$out/ablations/ablations.md" ] || CASES=$ablated train/runs/ablations.sh "$data" "$out/ablations"
 
 # One page of all of it, with the machine named. What has been read of the adapter that ships, and what that cost to
 # train, is not so of another one.
-docs=${DOCS:-docs} shipped=corrector/adapters/smollm2-135m-editor.gguf
-of_the_shipped() { if [ "$ADAPTER" = smollm2-135m-editor ] || cmp -s "$ADAPTER" "$shipped"; then cat "$@"; fi; }
+shipped=corrector/adapters/smollm2-135m-editor.gguf
+if [ "$ADAPTER" = smollm2-135m-editor ] || cmp -s "$ADAPTER" "$shipped"; then ships=1; else ships=; fi
+of_the_shipped() { if [ "$ships" ]; then cat "$@"; fi; }
+docs=${DOCS:-$([ "$ships" ] && echo docs || echo "$out/docs")}
 mkdir -p "$docs"
 cp "$out"/evaluation/*.png "$docs"
-cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
+cores=$(nproc) processor=$(sed -n '/^model name/{s/^[^:]*: //p;q}' /proc/cpuinfo)
 {
   echo "# What the embedded corrector is worth"
   echo
-  echo "Made by \`make results\` on a $cores-core $processor. Policies' answers: $data/policy_answers/eval and the"
+  echo "Made by \`make results\` on a $cores-core ${processor:-$(uname -m)}. Policies' answers: $data/policy_answers/eval and the"
   echo "embedded policy's own to $data/pairs/eval. Of real answers there is no right correction to compare with: judges"
   echo "decide, each beside how far it agrees with people. Where a 95% interval would be of values that are all the same, it"
   echo "is \`–\`. Run with \`OWN=$own EACH=$each CASES=$cases"
@@ -166,9 +173,10 @@ cores=$(nproc) processor=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head
   echo "## Are the warm-up and the equal stage worth it?"
   echo
   echo "Small runs on the same rows, with and without the two stages, measured as above (\`train/runs/ablations.sh\`):"
-  [ -z "${ABLATION_NOTE:-}" ] || echo "$ABLATION_NOTE"
+  [ ! -e "$out/ablations/note.md" ] || cat "$out/ablations/note.md"
   echo
   cat "$out/ablations/ablations.md"
   echo
   of_the_shipped train/runs/results-cost.md
-} > "$docs/results.md"
+} > "$docs/results.part"
+mv "$docs/results.part" "$docs/results.md"  # never half of it
