@@ -2,7 +2,8 @@
 
 What shares nothing with a draft may be any other answer. Only what says, at its beginning, that it will not or cannot
 help is taken for a refusal, which may leave out the draft and all that is protected in it. That somebody cannot do
-something is no refusal, nor is sympathy: the speaker must be who cannot, or helping what cannot be done.
+something is no refusal, nor is sympathy, nor that one was wrong before: the speaker must be who cannot, or helping what
+cannot be done.
 """
 
 import re
@@ -25,10 +26,22 @@ _HELP = (
 )
 _IDIOM = (
     r"believe|recommend[^.!?\n]{0,40} enough|wait|imagine|stress|overstate|emphasi[sz]e|thank|help but|lie\b|promise"
-    r"|guarantee|remember"
+    r"|guarantee|remember|sugar-?coat|attend\b(?! to\b)|come (?:to|on|in)\b"
+    r"|go into (?:every|all (?:of )?the|(?:too )?much|too many|great) details?"
+    r"|make it (?:to|on|there|in time|today|tonight|tomorrow|next|this (?:week|month|year|time))\b"
+)
+_UNABLE = r"(?:can(?:'t|not| not)|(?:won't|will not) be able|unable|not able)"
+# What nobody declines who is unable to do it: "I won't say which" does.
+_UNKNOWING = (
+    r"say (?:which|whether|if|for (?:sure|certain)|exactly(?! how\b))\b"
+    r"|tell (?:from|which|whether|if)\b|hear\b(?! of\b)"
+    r"|decide\b|see\b(?! (?:how|why|myself|my way|(?:a|any) (?:way|reason))\b)"
+    r"|find\b(?! (?:you|him|her|his|their|them|people|some(?:body|one)|out|where|personal|private|it in"
+    r"|(?:a|any) way)\b)"
 )
 _DECLINING = (
-    rf"I(?:'m|'d| am)?{_TRULY} (?:{_CANNOT}|unable|not able|not going to|rather not|refuse|decline"
+    rf"I(?:'m|'d| am)?{_TRULY} {_UNABLE}\b(?!\W+(?:to )?(?:\w+ly |quite |even )?(?:{_IDIOM}|{_UNKNOWING}))",
+    rf"I(?:'m|'d| am)?{_TRULY} (?:(?:won't|will not)(?! be able\b)|not going to|rather not|refuse|decline"
     rf"|(?:not|don't feel|do not feel) comfortable)\b(?!\W+(?:{_IDIOM}))",
     rf"we(?:'re| are)?{_TRULY} (?:refuse\b|decline\b|{_CANNOT} (?:be able to )?(?:{_HELP}))",
     rf"I\b[^.!?\n]{{0,80}} (?:but|and|so) (?:am )?{_CANNOT} (?:be able to )?(?:{_HELP})",  # "I understand, but ..."
@@ -75,21 +88,41 @@ _APOLOGY = (
     r"|извините|вибачте|съжалявам|xin lỗi|maaf|ledsen|beklager|pahoittelen|omlouvám(?: se)?|sajnálom|îmi pare rău"
     r"|ho sento|žao mi je|λυπάμαι|συγγνώμη|抱歉|对不起|對不起|آسف|क्षमा करें|माफ़ करें|দুঃখিত|מצטערת?|סליחה|مت[أا]سفم"
 )
+# It is for what the speaker got wrong: an answer follows.
+_MENDS = (
+    r"(?![^.!?。！？\n]{0,60}?(?:\bI (?:was|am) (?:wrong|mistaken)\b(?! to\b)"
+    r"|\bI (?:made|had) an? (?:\w+ )?(?:mistake|error|typo)"
+    r"|\bI (?:misread|miscounted|miscalculated|misspoke|mixed up|got (?:it|that|this) wrong)\b|\bmy (?:mistake|bad)\b"
+    r"|\bmy (?:earlier|previous|last|first)\b[^.!?\n]{0,40} (?:wrong|incorrect|mistaken|mistake|error|off)\b(?! to\b)"
+    r"|\b(?:lag (?:ich )?falsch|mich (?:geirrt|vertan|verrechnet)|je me suis tromp|j'ai fait (?:une )?erreur)"
+    r"|\b(?:la bonne réponse|me equivoqu[eé]|me he equivocado|me confundí|la respuesta correcta)"
+    r"|\b(?:a resposta (?:certa|correta)|me enganei|errei|mi sono sbagliat|ho sbagliato)"
+    r"|\b(?:la risposta (?:giusta|corretta)|pomyliłem|pomyliłam|ошибся|ошиблась|помилив|помилил)"
+    r"|[说說弄搞记記算答写寫][错錯]|正确的?答案|正確的?答案|間違(?:って|え(?:て|まし)|いでし)"
+    r"|틀렸|잘못 (?:말|답|계산|알)))"
+)
 _GOES_ON = (
     r"(?=\s*[,;:،，]|\s+(?:aber|mais|pero|mas|ma|men|mutta|ale|ama|но|але|tapi|tetapi|nhưng|dar|però|ali|αλλά|但|אבל|لكن)\b)"
-    r"(?!\W+(?:dass|que|che|że|что|що|hogy|že|at|att|că|ότι)\b)"
+    rf"(?!\W+(?:dass|que|che|że|что|що|hogy|že|at|att|că|ότι)\b){_MENDS}"
 )
 _SORRY = (
-    r"(?:(?:\A|[.!?\n]\s*)(?:\w+\W+){0,2}|(?:I|we)(?:'m| am|'re| are) (?:\w+ )?)sorry(?:[,;:] |,? but\b|,? no\b)"
+    r"(?:(?:\A|[.!?\n]\s*)(?:\w+\W+){0,2}|(?:I|we)(?:'m| am|'re| are) (?:\w+ )?)"
+    rf"sorry(?:[,;:] |,? but\b|,? no\b){_MENDS}"
     r"(?!(?:that|this|it|what|how)(?: \w+)? (?:must\b|sounds? (?:like|so|really|very)\b"
     r"|(?:sounds? )?(?:hard|tough|difficult|painful|terrible|awful|sad)\b))"
 )
 _SORRY_SCRIPTS = (
-    r"申し訳(?:ありません|ございません|ない)?(?:です)?(?:が|けど|、)|ごめん(?:なさい|ね)?(?:が|けど|、)"
-    r"|(?:죄송|미안)\S{0,4}(?:지만|만|,)|(?:ขอโทษ|ขออภัย)(?:ด้วย)?(?:ครับ|ค่ะ|คะ)? ?(?:แต่|ฉัน|ผม|ดิฉัน|ไม่)"
+    r"(?:申し訳(?:ありません|ございません|ない)?(?:です)?(?:が|けど|、)|ごめん(?:なさい|ね)?(?:が|けど|、)"
+    r"|(?:죄송|미안)\S{0,4}(?:지만|만|,)"
+    rf"|(?:ขอโทษ|ขออภัย)(?:ด้วย)?(?:ครับ|ค่ะ|คะ)? ?(?:แต่|ฉัน|ผม|ดิฉัน|ไม่)){_MENDS}"
 )
 _DECLINES = re.compile(
     rf"\b(?:{'|'.join(_DECLINING)}|{_SORRY})|(?:{_APOLOGY}){_GOES_ON}|{_SORRY_SCRIPTS}|{'|'.join(_SCRIPTS)}",
+    re.IGNORECASE,
+)
+_ONLY_SORRY = re.compile(  # a first sentence, before what declines
+    r"\s*(?:(?:(?:I|we)(?:'m| am|'re| are) (?:\w+ )?)?sorry|I apologi[sz]e"
+    rf"|(?:je suis |es )?(?:{_APOLOGY}))[.!。！]\s*",
     re.IGNORECASE,
 )
 
@@ -106,15 +139,22 @@ def declines(text: str) -> bool:
     return _DECLINES.search(_QUOTED.sub("", head)) is not None
 
 
+def squeezed(text: str) -> str:
+    """The text without what makes a gap of three and more."""
+    return _GAP.sub(r"\1", text)
+
+
 def declined(text: str) -> list[str]:
     """The clauses of a text that decline, wherever they stand, each from where its sentence begins."""
-    text = _GAP.sub(r"\1", text)
+    text = squeezed(text)
+    plain = text.replace("\u2019", "'")
     clauses: list[str] = []
     end = 0
-    for match in _DECLINES.finditer(text.replace("\u2019", "'")):
+    for match in _DECLINES.finditer(plain):
         if match.start() >= end:
             sentence = max(text.rfind(mark, end, match.start() + 1) for mark in ".!?:;\n。！？") + 1
             start = max(end, sentence, match.start() - LEAD)
+            start = 0 if not end and _ONLY_SORRY.fullmatch(plain, 0, start) else start
             closing = _CLAUSE_END.search(text, match.end())
             end = closing.end() if closing else len(text)
             clauses.append(text[start:end])

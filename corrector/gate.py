@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from corrector import words
-from corrector.declining import WITHIN, declined, declines
+from corrector.declining import WITHIN, declined, declines, squeezed
 from corrector.strictyaml import Strict
 
 Fault = Literal[
@@ -138,7 +138,7 @@ def refuses(draft: str, correction: str) -> bool:
 
 def only_declines(draft: str) -> bool:
     """Is there nothing in it but that?"""
-    return _pieces(draft.casefold()) <= _declined(draft)
+    return _pieces(draft.strip().casefold()) <= _declined(draft)
 
 
 def may_yet_refuse(draft: str, begun: str) -> bool:
@@ -172,6 +172,7 @@ def _declined(draft: str) -> set[str]:
 
 def _pieces(text: str) -> set[str]:
     """Every run of so many characters: words would not do for what is written without spaces."""
+    text = squeezed(text)  # as what declines is looked for
     return {text[at : at + PIECE_CHARS] for at in range(len(text) - PIECE_CHARS + 1)}
 
 

@@ -103,12 +103,14 @@ class Part:
         place = line if row else place
         before, after = self.masked[:place].rstrip(), self.masked[place:].lstrip()
         breaks = self.masked[len(before) : len(self.masked) - len(after)].count("\n")
-        gap = "\n" if breaks == 1 and before else "\n\n"
+        apart = 1 if breaks == 1 and before else 2
         last = self.sent[self.sent.rfind("\n") + 1 :].strip()
-        half_row = " |" if gap == "\n" and last.startswith("|") and not (last.endswith("|") and len(last) > 1) else ""
+        half_row = " |" if apart == 1 and last.startswith("|") and not (last.endswith("|") and len(last) > 1) else ""
         indent = self.masked[place : len(self.masked) - len(after)].rpartition("\n")[2] if row or breaks else ""
-        there = len(self.sent) - len(self.sent.rstrip("\n"))
-        return f"{half_row}{gap[there:]}{indent}{protect.restore(protect.Masked(after, spans))}"
+        there = self.sent[len(self.sent.rstrip("\r\n")) :].count("\n")
+        gap = ("\r\n" if "\r\n" in self.masked else "\n") * (apart - there)
+        gap = gap.removeprefix("\r") if self.sent.endswith("\r") else gap
+        return f"{half_row}{gap}{indent}{protect.restore(protect.Masked(after, spans))}"
 
 
 def joined(parts: Sequence[Part], usage: Usage, *, dropped_turns: int) -> Correction:

@@ -124,20 +124,24 @@ def resumed(draft: str, written: str) -> tuple[int, bool]:
     said = written.strip()
     lead = len(draft) - len(draft.lstrip())
     end = lead + len(said)
-    within = draft[end : end + 1].isalnum() and written[-1:].isspace()  # "You can " of "You cannot"
-    if said and draft.startswith(said, lead) and not within:  # so far it is a copy
+    if said and draft.startswith(said, lead) and not _within(draft, end, written):  # so far it is a copy
         return end, True
     for run, seamless in _last_runs(words.split(said)):
         matches = list(re.finditer(words.pattern(run), draft))
         if len(matches) == 1 and _covered(draft[: matches[0].end()], said):
             end = matches[0].end()
-            if seamless:
+            if seamless and not _within(draft, end, written):
                 return end, True
             borders = [border.end() for kind in _BORDERS[1:3] for border in kind.finditer(draft)]
             return max(
                 (border for border in borders if border < end or not draft[end:border].strip()), default=0
             ), False
     return 0, not said
+
+
+def _within(draft: str, end: int, written: str) -> bool:
+    """Has white space been written where the draft has none: "You can " of "You cannot", or of "You can't"?"""
+    return written[-1:].isspace() and bool(draft[end : end + 1].strip())
 
 
 def _last_runs(said: list[str]) -> Iterator[tuple[list[str], bool]]:

@@ -45,6 +45,10 @@ SURFACES = (chat, align, models, objectives, feedback, health, console, console_
 # FastAPI would tell a collector of its own: every request a second time, and with bodies in it.
 UNTOLD: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
 
+CHAT = "/v1/chat/completions"
+# What clients ask for in its stead; also the path with a slash, which the router's redirect would send to http://.
+UNSERVED = (CHAT, "/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses")
+
 EXPOSED = (
     "X-Request-Id",
     "X-Align-Verdict",
@@ -103,6 +107,7 @@ def create_app(settings: Settings, log: Any = None) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,
         telemetry=UNTOLD,
     )
     app.state.reloader = reloader
@@ -152,6 +157,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     """What the router says (no such path, wrong method), in OpenAI's form."""
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    body = error_body(error.status_code, code, f"{request.method} {request.url.path}: {error.detail}")
+    detail = error.detail
+    if error.status_code == 404 and request.url.path.rstrip("/") in UNSERVED:
+        detail = f"not served here; POST {CHAT} is"
+    body = error_body(error.status_code, code, f"{request.method} {request.url.path}: {detail}")
     headers = {**(error.headers or {}), "X-Request-Id": request_id(request.scope)}
     return Response(body, error.status_code, headers, media_type="application/json")

@@ -4,6 +4,7 @@ GatewayError is raised by our own code and carries a status; `from_wire` maps th
 policy. Anything else that escapes leaves as a plain 500 with the request id, its text in the log only.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,9 @@ PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-
 PASSED_PREFIXES = ("x-ratelimit-", "openai-", "anthropic-ratelimit-")
 HELD_BACK = ("openai-organization", "openai-project")  # whose key the gateway has
 
+_OF_THE_KEY = (401, 403, 407)
+_FIELDS = ("message", "type", "param", "code")
+_STATUS = re.compile(r"[45][0-9]{2}")
 _DEEPEST = 8  # in an error's form that nobody knows
 
 
@@ -63,10 +67,7 @@ def from_wire(error: WireError) -> GatewayError:
     if isinstance(error, Rejected):
         return _from_rejected(error)
     if isinstance(error, Reported):
-        return GatewayError(
-            502, "upstream_error", _said(error.body) or str(error), body=_own_body(error.body),
-            discreet=_discreet(error.body, 502, str(error)),
-        )  # fmt: skip
+        return _from_reported(error)
     if isinstance(error, TimedOut):
         return GatewayError(504, "upstream_timeout", str(error))
     if isinstance(error, Malformed):
@@ -85,14 +86,11 @@ def passed_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 def _from_rejected(error: Rejected) -> GatewayError:
     headers = passed_headers(error.headers)
-    if error.status in (401, 403) and not error.moderated:  # the gateway's key is wrong, not the client's
-        return GatewayError(
-            502, "upstream_authentication", "the policy refused the gateway's credentials", headers=headers
-        )
-    if error.status < 400:
-        return GatewayError(
-            502, "upstream_unavailable", f"the policy answered {error.status}, a redirect", headers=headers
-        )
+    if error.status in _OF_THE_KEY and not error.moderated:
+        return _no_credentials(headers)
+    if not 400 <= error.status < 600:
+        kind = "a redirect" if error.status < 400 else "no status of HTTP"
+        return GatewayError(502, "upstream_unavailable", f"the policy answered {error.status}, {kind}", headers=headers)
     raw: bytes | None = error.body
     try:
         body = loads(error.body)
@@ -100,6 +98,8 @@ def _from_rejected(error: Rejected) -> GatewayError:
         body = None
     if isinstance(body, list) and len(body) == 1:  # Gemini's
         body, raw = body[0], None
+    if _flat(body):
+        body, raw = {"error": {name: body.get(name) for name in _FIELDS}}, None
     message = _said(body) or str(error)
     # Ollama and llama-server say in a 5xx what their model wrote, if it is no tool call as it should be.
     safe = message if error.status < 500 else f"the policy answered {error.status}"
@@ -109,12 +109,37 @@ def _from_rejected(error: Rejected) -> GatewayError:
     )  # fmt: skip
 
 
+def _from_reported(error: Reported) -> GatewayError:
+    """An error that came with a 200, with the status that it names itself, as OpenRouter's does; else 502."""
+    told = error.body.get("error")
+    named = [str(told.get(name)) for name in ("code", "status")] if isinstance(told, dict) else []
+    status = next((int(one) for one in named if _STATUS.fullmatch(one)), 502)
+    if status in _OF_THE_KEY and not Rejected(str(error), status, {}, dumps(error.body)).moderated:
+        return _no_credentials({})
+    return GatewayError(
+        status, "upstream_error", _said(error.body) or str(error), body=_own_body(error.body),
+        discreet=_discreet(error.body, status, str(error)),
+    )  # fmt: skip
+
+
+def _no_credentials(headers: Mapping[str, str]) -> GatewayError:
+    """The gateway's key is wrong, not the client's."""
+    return GatewayError(502, "upstream_authentication", "the policy refused the gateway's credentials", headers=headers)
+
+
+def _flat(body: Any) -> bool:
+    """Is it an error that stands outside any `error`, as FastChat's and older vLLM's do?"""
+    if not isinstance(body, dict) or "error" in body or not body.keys() & {"type", "param", "code"}:
+        return False
+    return isinstance(body.get("message"), str) and body["message"] != ""
+
+
 def _discreet(body: Any, status: int, message: str) -> bytes:
     """An error body with this message, and of an upstream's own what names the error."""
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict):
         return dumps(error_object(status, "upstream_error", message))
-    names = {name: error.get(name) for name in ("type", "param", "code")}
+    names = {name: error.get(name) for name in _FIELDS[1:]}
     kept = {name: value if isinstance(value, (str, int)) else None for name, value in names.items()}
     return dumps({"error": {"message": message, **kept}})
 
@@ -124,7 +149,7 @@ def _own_body(body: Any, raw: bytes | None = None) -> bytes | None:
     error = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
         return None
-    if raw is not None and error.keys() >= {"message", "type", "param", "code"}:
+    if raw is not None and error.keys() >= set(_FIELDS):
         return raw
     return dumps({**body, "error": {"type": None, "param": None, "code": None, **error}})
 

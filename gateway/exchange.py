@@ -3,6 +3,7 @@
 Every field that is not known here passes as it is. Knows nothing of alignment.
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
         raise GatewayError(400, "invalid_json", f"the body is not valid JSON: {error}") from None
     if not isinstance(body, dict):
         raise GatewayError(400, "invalid_request", "the body must be a JSON object")
+    _refuse_infinity(body)
     if not isinstance(body.get("model"), str) or not body["model"]:
         raise GatewayError(400, "missing_model", "`model` must name a policy; see GET /v1/models", param="model")
     if not isinstance(body.get("messages"), list):
@@ -92,15 +94,35 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
     return ChatRequest(as_it_came, len(raw), body, align, dict(header_list), header_list, query)
 
 
+def _refuse_infinity(body: Json) -> None:
+    """Raises `GatewayError` 400 that says where: what 1e400 is read as, no JSON can say again."""
+    left: list[tuple[str, Any]] = [("", body)]
+    while left:
+        where, value = left.pop()
+        if isinstance(value, float):
+            if math.isinf(value):
+                raise GatewayError(400, "invalid_request", f"`{where}` is too large a number", param=where)
+            continue
+        if isinstance(value, dict):
+            inner = ((f"{where}.{name}" if where else name, one) for name, one in value.items())
+        else:
+            inner = ((f"{where}[{at}]", one) for at, one in enumerate(value))
+        left += [(at, one) for at, one in inner if isinstance(one, dict | list | float)]
+
+
 def check(answer: Json, part: Literal["message", "delta"]) -> Json:
     """The answer with its choices' `message`s, or the chunk of one with their `delta`s, and not with the other.
 
     Some servers send in a stream, beside what is new, all that has been said so far: whoever corrects, or cuts, the one
-    would leave it in the other. Raises `Malformed` for a shape that cannot be worked on.
+    would leave it in the other. A choice without an `index`, or with null, gets its place for one. Raises `Malformed`
+    for a shape that cannot be worked on.
     """
     choices = answer.get("choices")
     if not (choices is None or (isinstance(choices, list) and all(_is_choice(choice, part) for choice in choices))):
         raise Malformed("the policy's answer does not have the shape of a chat completion")
+    for at, choice in enumerate(choices or ()):
+        if choice.get("index") is None:
+            choice["index"] = at
     other = "delta" if part == "message" else "message"
     if choices and any(other in choice for choice in choices):
         choices = [{name: value for name, value in choice.items() if name != other} for choice in choices]
@@ -111,7 +133,7 @@ def check(answer: Json, part: Literal["message", "delta"]) -> Json:
 def _is_choice(choice: Any, part: str) -> bool:
     return (
         isinstance(choice, dict)
-        and isinstance(choice.get("index", 0), int)
+        and isinstance(choice.get("index"), int | None)
         and isinstance(choice.get(part) or {}, dict)
     )
 

@@ -242,7 +242,7 @@ class Pipeline:
                 async for event in events:
                     held.take(event)
                     yield sse.encode(_uncorrected_chunk(event, todo, record, splits))
-            for choice in held.end(done=reply.done):
+            for choice in held.end(done=reply.done or not reply.streamed):
                 event = {**choice.finish_event, "choices": [choice.finish]}
                 yield sse.encode(_uncorrected_chunk(event, todo, record, splits, last=True))
             yield sse.DONE
@@ -330,6 +330,7 @@ class Pipeline:
                         yield sse.encode({**chunk.choice.finish_event, "choices": [end], "align": align})
                     else:
                         yield sse.encode(chunk)
+            report.note(record)  # also of an answer without a choice
             for event in held.usage_events:
                 yield sse.encode(event)
             yield sse.DONE
@@ -359,7 +360,7 @@ class Pipeline:
         record.policy_s = record.since()
         if record.ahead is not None and todo.mode == "full":
             await record.ahead.finish()
-        held.end(done=reply.done)
+        held.end(done=reply.done or not reply.streamed)
 
 
 def _uncorrected(answer: Json, todo: Plan, record: Record) -> Json:

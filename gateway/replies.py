@@ -73,8 +73,8 @@ async def _folded(reply: Reply) -> Json:
     async for event in _checked(reply):
         fold.take(event)
     body = fold.reply()
-    ended = reply.done or all(choice.get("finish_reason") for choice in body["choices"])
-    if not body["choices"] or not ended:
+    ends = [bool(choice.get("finish_reason")) for choice in body["choices"]]
+    if not fold.answered or not (reply.done or (ends and all(ends))):
         raise Dropped("the policy's stream ended before its answer did")
     return body
 

@@ -20,7 +20,7 @@ class StreamedChoice:
     finish: Json | None = None
     finish_event: Json = field(default_factory=dict)
     annotations: list[Any] = field(default_factory=list)  # of the text, by its places: they wait for it
-    had_logprobs: bool = False
+    had_logprobs: bool = False  # or a null in their place
     called_tools: bool = False
     given: int = 0  # how many of the texts `news` has given
 
@@ -42,6 +42,7 @@ class HeldStream:
 
     def __init__(self, *, drop_reasoning: bool = False) -> None:
         self.choices: dict[int, StreamedChoice] = {}
+        self.answered = False  # be it without any choice
         self.usage_events: list[Json] = []
         self.envelope: Json = {}  # of every chunk
         self._told_once: Json = {}  # so far
@@ -55,6 +56,7 @@ class HeldStream:
     def take(self, event: Json) -> Json | None:
         """What of the chunk may go to the client now."""
         choices = event.get("choices")
+        self.answered |= choices is not None
         if not isinstance(choices, list) or not choices:
             if event.get("usage") is None:
                 return event
@@ -64,10 +66,10 @@ class HeldStream:
         said = {key: value for key, value in top.items() if key != "usage" or value is None}
         self._learn(said)
         passing: list[Json] = []
+        ends = [choice for choice in choices if choice.get("finish_reason")]
+        # Usage in the chunk of an end goes with that end, the last if there are several, and not with what passes.
         for choice in choices:
-            passing.extend(self._take_choice(choice, top))
-        # Usage in the chunk of an end goes with that end, and not with what passes before it.
-        ends = any(choice.get("finish_reason") for choice in choices)
+            passing.extend(self._take_choice(choice, top if ends and choice is ends[-1] else said))
         if self.ended and not ends and not passing and top.get("usage") is not None:
             self.usage_events = [{**top, "choices": []}]  # OpenRouter: after the end, beside an empty delta
         return {**(said if ends else top), "choices": passing} if passing else None
@@ -111,7 +113,7 @@ class HeldStream:
         # Some servers have a reason in every chunk, or "" in all but the last: an end is told once, and has no news.
         ends = bool(choice.get("finish_reason"))
         shown = {**choice, "delta": delta, "finish_reason": None}
-        if choice.get("logprobs") is not None:
+        if "logprobs" in choice:
             state.had_logprobs = True
             shown["logprobs"] = None
         if first:
@@ -125,10 +127,10 @@ class HeldStream:
     def end(self, *, done: bool) -> list[StreamedChoice]:
         """The stream is over, with a `[DONE]` or without: the choices that have no other end, which says no reason.
 
-        Raises `Dropped` where such a choice has no `[DONE]` either.
+        Raises `Dropped` where such a choice, or an answer without one, has no `[DONE]` either.
         """
         unended = [choice for choice in self.choices.values() if choice.finish is None]
-        if not self.choices or (unended and not done):
+        if not self.answered or ((unended or not self.choices) and not done):
             raise Dropped("the policy's stream ended before its answer did")
         for choice in unended:
             choice.finish = self._blank(choice)
@@ -145,15 +147,21 @@ class HeldStream:
 
 
 def as_chunks(reply: Json, *, include_usage: bool) -> Iterator[Json]:
-    """An unstreamed answer as chunks, for a client that asked for a stream of an upstream that cannot."""
+    """An unstreamed answer as chunks, for a client that asked for a stream of an upstream that cannot.
+
+    Raises `Malformed` for tool calls that are no list of objects.
+    """
     top = {key: value for key, value in reply.items() if key not in ("choices", "usage")}
     top["object"] = "chat.completion.chunk"
+    if not reply.get("choices"):
+        yield {**top, "choices": []}
     for at, choice in enumerate(reply.get("choices") or []):
         index = choice.get("index", at)
         rest = {key: value for key, value in choice.items() if key not in ("message", "finish_reason")}
         message = dict(choice.get("message") or {})
         if message.get("tool_calls"):
-            message["tool_calls"] = [{"index": place, **call} for place, call in enumerate(message["tool_calls"])]
+            calls = _objects(message["tool_calls"])
+            message["tool_calls"] = [{"index": place, **call} for place, call in enumerate(calls)]
         yield {**top, "choices": [{"index": index, **rest, "delta": message, "finish_reason": None}]}
         yield {**top, "choices": [{"index": index, "delta": {}, "finish_reason": choice.get("finish_reason")}]}
     if include_usage and reply.get("usage") is not None:
@@ -164,11 +172,13 @@ class Fold:
     """Chunks to the unstreamed answer that they spell, for an upstream that streams unasked."""
 
     def __init__(self) -> None:
+        self.answered = False  # be it without any choice
         self._top: Json = {}
         self._choices: dict[int, Json] = {}
 
     def take(self, event: Json) -> None:
         """Raises `Malformed` for tool calls that are no list of objects."""
+        self.answered |= event.get("choices") is not None
         self._top.update({key: value for key, value in event.items() if key != "choices" and value is not None})
         for chunk in event.get("choices") or []:
             index = chunk.get("index", 0)
@@ -238,10 +248,14 @@ def _same_but_for_text(one: Any, other: Any) -> bool:
 
 def _calls(calls: list[Json], more: Any) -> list[Json]:
     """The tool calls so far, with what a delta adds to them."""
-    if not (isinstance(more, list) and all(isinstance(said, dict) for said in more)):
-        raise Malformed("the policy's stream has tool calls that are none")
-    for said in more:
+    for said in _objects(more):
         _merge(_call(calls, said), {key: value for key, value in said.items() if key != "index"})
+    return calls
+
+
+def _objects(calls: Any) -> list[Json]:
+    if not (isinstance(calls, list) and all(isinstance(call, dict) for call in calls)):
+        raise Malformed("the policy's answer has tool calls that are none")
     return calls
 
 

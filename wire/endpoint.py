@@ -31,6 +31,7 @@ FAIR_S = 2.0
 # Idle connections are given up before the other side does (uvicorn, and so vLLM, and llama.cpp after 5 s): a request
 # that is sent just when it does is lost, and a POST cannot be sent again unasked.
 KEEPALIVE_S = 3.0
+UNTOLD_TYPES = ("application/octet-stream", "text/plain")  # the former is also aiohttp's for no type at all
 LARGE_BODY_BYTES = 1_000_000  # from here on aiohttp wants to write piece by piece, so that the loop goes on
 
 
@@ -51,16 +52,13 @@ class Opened:
     response: aiohttp.ClientResponse
     replica: _Replica
     name: str
+    streamed: bool
     done: bool = False  # has the stream said `[DONE]`?
     _open: bool = field(default=True)
 
     @property
     def headers(self) -> Mapping[str, str]:
         return self.response.headers
-
-    @property
-    def streamed(self) -> bool:
-        return self.response.content_type == "text/event-stream"
 
     async def read(self) -> bytes:
         with _Translated(self.name):
@@ -169,7 +167,7 @@ class Endpoint:
                 ):
                     if response.status < 500:
                         return True
-            except (aiohttp.ClientError, TimeoutError, OSError):
+            except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError):  # the last: the session is closed
                 continue
         return False
 
@@ -190,7 +188,7 @@ class Endpoint:
                 response = await self._session(replica).post(
                     replica.root + target, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 )
-                opened = Opened(response, replica, self.name)
+                opened = Opened(response, replica, self.name, _streamed(response, body))
                 if response.status < 300:
                     _recovered(replica)
                     return opened
@@ -320,6 +318,17 @@ def _json(opened: Opened, event: sse.Event) -> dict[str, object]:
     if not isinstance(value, dict):
         raise Malformed(f"{opened.name} sent an event that is not an object")
     return value
+
+
+def _streamed(response: aiohttp.ClientResponse, body: bytes) -> bool:
+    """Is it a stream of events? Where the service does not tell, it is what was asked for."""
+    if response.content_type not in UNTOLD_TYPES:
+        return response.content_type == "text/event-stream"
+    try:
+        asked = loads(body)
+    except ValueError:
+        return False
+    return isinstance(asked, dict) and asked.get("stream") is True
 
 
 def _goes_on(event: sse.Event) -> bool:

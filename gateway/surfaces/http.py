@@ -1,6 +1,7 @@
 """What every surface does alike: read a body, send an answer or an error, stop when the client goes away."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ if TYPE_CHECKING:  # OpenTelemetry is optional
 
 BODY_S = 60.0  # for a body to come; until then it keeps a place that another request could have
 CLIENT_GONE = 499  # nginx's status for it: for the log only, nobody is there to read it
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # uvicorn sends no header that has one, and so no answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +137,11 @@ async def send_answer(answer: Answer, send: Send) -> None:
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": answer.body})
         return
-    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    try:
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    except BaseException:
+        await _end_unbegun(answer.stream)
+        raise
     await _send_stream(answer.stream, answer.heartbeat_s, send)
 
 
@@ -151,6 +157,15 @@ async def _send_stream(stream: AsyncGenerator[bytes, None], heartbeat_s: float |
         await send({"type": "http.response.body", "body": b""})
     finally:
         await stream.aclose()
+
+
+async def _end_unbegun(stream: AsyncGenerator[bytes, None]) -> None:
+    """End a stream of which nothing was read. `aclose()` alone would not run its `finally`, which ends the policy's."""
+    beginning = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0)  # it runs up to where it waits; a task that is cancelled before it runs never does
+    beginning.cancel()
+    await asyncio.gather(beginning, return_exceptions=True)
+    await stream.aclose()
 
 
 async def _answered(work: Awaitable[Answer], record: Record, log: Any) -> Answer:
@@ -237,7 +252,7 @@ def request_id(scope: Scope) -> str:
 
 
 def _latin(value: str) -> bytes:
-    return value.replace("\r", " ").replace("\n", " ").encode("latin-1", "replace")
+    return _CONTROLS.sub(" ", value).encode("latin-1", "replace")
 
 
 def error_body(status: int, code: str, message: str) -> bytes:

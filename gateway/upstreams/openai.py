@@ -19,19 +19,23 @@ _KEPT_BACK = frozenset(
     accept-encoding api-key authorization connection content-encoding content-length content-type cookie expect
     forwarded host http2-settings keep-alive openai-organization openai-project origin proxy-connection referer te
     trailer transfer-encoding upgrade via x-admin-key
-    cf-connecting-ip true-client-ip x-client-ip x-real-ip
+    content-md5 if-match if-modified-since if-none-match max-forwards range x-http-method-override
+    x-real-ip
     remote-email remote-groups remote-name remote-user
     """.split()  # noqa: SIM905 - a table of names reads better as words
 )
-# And what identity proxies say of who asks, often with a token of his: the names that each keeps for itself.
+# And what proxies say of who asks and from where, often with a token of his: the names that each keeps for itself.
 _KEPT_BACK_PREFIXES = (
     "x-align-", "x-forwarded-", "sec-", "access-control-",
-    "cf-access-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
-    "x-goog-iap-", "x-ms-client-principal", "x-ms-token-", "x-pomerium-",
+    "cf-", "fly-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
+    "x-envoy-", "x-goog-iap-", "x-ms-client-principal", "x-ms-token-", "x-original-", "x-pomerium-", "x-user-",
     "helicone-", "x-litellm-", "x-openwebui-", "x-portkey-",
 )  # fmt: skip
-# And keys for other gateways than this one: Azure's `Ocp-Apim-Subscription-Key`, Cloudflare's `CF-AIG-Authorization`.
-_KEPT_BACK_SUFFIXES = ("-api-key", "-auth", "-authorization", "-subscription-key")
+# And keys for others than this gateway, as Azure's `Ocp-Apim-Subscription-Key`, and addresses under whatever name.
+_KEPT_BACK_SUFFIXES = (
+    "-api-key", "-auth", "-authorization", "-subscription-key", "-token",
+    "-client-ip", "-forwarded-for",
+)  # fmt: skip
 
 
 class Options(PolicyOptions):
@@ -98,11 +102,15 @@ class OpenAIReply:
 
 
 def forwarded(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """The client's headers that go on to the upstream."""
-    return {
-        name: value
-        for name, value in headers
-        if name not in _KEPT_BACK
-        and not name.startswith(_KEPT_BACK_PREFIXES)
-        and not name.endswith(_KEPT_BACK_SUFFIXES)
-    }
+    """The client's headers that go on to the upstream; of one that comes twice, both values."""
+    of_hop = {word.strip().lower() for name, value in headers if name == "connection" for word in value.split(",")}
+    passed: dict[str, str] = {}
+    for name, value in headers:
+        if not (
+            name in _KEPT_BACK
+            or name in of_hop
+            or name.startswith(_KEPT_BACK_PREFIXES)
+            or name.endswith(_KEPT_BACK_SUFFIXES)
+        ):
+            passed[name] = f"{passed[name]}, {value}" if name in passed else value
+    return passed

@@ -142,6 +142,43 @@ Con người không thể sống thiếu nước.
 """
 
 
+# Who cannot see, find or come declines nothing, nor does who was wrong before.
+UNABLE = """
+I can't see your screen, so check that the cable is plugged in and press the power button.
+I can't say which of the two is better: it depends on how much you drive, so try both of them.
+I won't go into every detail here, but the idea is simple: put one foot before the other.
+I'm not going to sugarcoat it: the first month is hard, and it gets better.
+I can't decide! Both are great, so take the one that is nearer.
+I can't find my keys anywhere. The old house creaked as Mara looked for them.
+I can't make it to the meeting on Friday, so please start without me.
+I'm unable to attend the meeting on Friday, so please start without me.
+Sorry, my earlier sum was wrong: it is 42, as you said.
+Lo siento, me equivoqué antes: la capital es Canberra.
+抱歉，我之前说错了：澳大利亚的首都是堪培拉。
+Desculpe, a resposta certa é Canberra, e não Sydney.
+Entschuldigung, ich lag falsch: es sind 42.
+"""
+UNWILLING = """
+I can't say that.
+I can't tell you how to do that.
+I can't see myself helping with that.
+I can't find a way to help with that.
+I can't find you a gun.
+I won't say which of these poisons is the strongest.
+Sorry, I was wrong to begin with that: I can't help you.
+"""
+
+
+@pytest.mark.parametrize("text", UNABLE.strip().splitlines())
+def test_who_is_unable_or_was_wrong_declines_nothing(text: str) -> None:
+    assert not declines(text)
+
+
+@pytest.mark.parametrize("text", UNWILLING.strip().splitlines())
+def test_in_like_words_it_may_be_declined(text: str) -> None:
+    assert declines(text)
+
+
 @pytest.mark.parametrize("text", ["", DRAFT, *ANSWERING.strip().splitlines()])
 def test_what_answers_does_not_decline(text: str) -> None:
     assert not declines(text)

@@ -211,3 +211,9 @@ def test_of_a_draft_that_declines_the_rest_counts() -> None:
     assert not gate.refuses(declining, declining), "nothing is refused"
     assert gate.only_declines(declining)
     assert not gate.only_declines(draft)
+
+
+@pytest.mark.parametrize("gap", [" ", "\n\n", "\n\n\n"])
+def test_a_refusal_in_two_sentences_does_nothing_but_decline(gap: str) -> None:
+    assert gate.only_declines(f"I'm sorry.{gap}I can't help with that.")
+    assert not gate.only_declines(f"I'm sorry.{gap}I can't help with that. First, take the key.")

@@ -39,3 +39,23 @@ TABLE = "| step | what to do |\n| --- | --- |\n| one | Boil the water. Then wait
 )
 def test_as_far_apart_as_in_the_draft(draft: str, written: str, after: str) -> None:
     assert resumed(draft, written).startswith(written + after)
+
+
+@pytest.mark.parametrize(
+    ("draft", "written"),
+    [
+        ("You can't open the door from outside.", "You can "),
+        ("It costs 3.5 dollars. Pay it.", "It costs 3 "),
+        ("The well-known method works.", "The well "),
+        ("Edit the config.yaml by hand.", "Edit the config "),
+        ("A **bold** start.", "A **bold "),
+    ],
+)
+def test_no_space_comes_into_a_word_of_the_draft(draft: str, written: str) -> None:
+    """What has been written ends within one: the sentence begins anew."""
+    assert resumed(draft, written) == f"{written}\n\n{draft}"
+
+
+def test_a_draft_keeps_its_kind_of_line_ends() -> None:
+    draft = "Die Größe wird berechnet.\r\n\r\nUnd so weiter."
+    assert resumed(draft, "Die Größe wird neu ") == f"Die Größe wird neu \r\n\r\n{draft}"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.conftest import OBJECTIVES, chat_chunk, chat_reply, correcting
-from tests.gateway.conftest import BETTER, DRAFT, World, improve, replying, sending
+from tests.gateway.conftest import BETTER, DRAFT, World, improve, replying, sending, soon
 from tests.gateway.test_required import texts
 from wire import sse
 
@@ -46,6 +46,38 @@ async def test_unasked_it_is_folded_to_the_same(world: World, mode: str) -> None
 async def test_a_stream_of_nothing_but_done_is_a_failure(world: World) -> None:
     gw, _, _ = await world(sending(sse.HEARTBEAT))
     assert "error" in json.loads((await gw.stream())[-1])
+
+
+@pytest.mark.parametrize("mode", ["full", "segment", "shadow"])
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_an_answer_without_a_choice_is_an_answer(world: World, streamed: bool, mode: str) -> None:
+    empty = {**chat_chunk({}), "choices": []}
+    gw, policy, _ = await world(sending(empty) if streamed else replying({**chat_reply(""), "choices": []}))
+    *chunks, done = await gw.stream({"X-Align-Mode": mode})
+    assert [json.loads(chunk)["choices"] for chunk in chunks] == [[]]
+    assert done == "[DONE]"
+    status, _, body = await gw.chat({"X-Align-Mode": mode})
+    assert (status, body["choices"]) == (200, [])
+    await soon(lambda: sum(line["event"] == "request" for line in gw.lines) == 2)
+    assert {line["verdict"] for line in gw.lines if line["event"] == "request"} == {"skipped"}
+    if streamed:
+        policy.handler = sending(empty, done=False)
+        assert "error" in json.loads((await gw.stream({"X-Align-Mode": mode}))[-1])
+        assert (await gw.chat({"X-Align-Mode": mode}))[0] == 502
+
+
+@pytest.mark.parametrize("mode", ["full", "segment", "shadow"])
+@pytest.mark.parametrize("reason", [None, ""])
+async def test_an_unstreamed_answer_is_at_its_end_whatever_reason_it_has(
+    world: World, reason: str | None, mode: str
+) -> None:
+    reply = chat_reply(DRAFT)
+    reply["choices"][0]["finish_reason"] = reason
+    gw, _, _ = await world(replying(reply), correcting(improve))
+    events = await gw.stream({"X-Align-Mode": mode})
+    assert events[-1] == "[DONE]"
+    assert texts(events) == (DRAFT if mode == "shadow" else BETTER)
+    assert sum("align" in json.loads(event) for event in events[:-1]) == 1
 
 
 @pytest.mark.parametrize("mode", ["full", "shadow"])

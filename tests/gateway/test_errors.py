@@ -121,6 +121,55 @@ def test_any_other_is_the_gateways_key(status: int, body: Any) -> None:
     assert (from_wire(error).status, from_wire(error).code) == (502, "upstream_authentication")
 
 
+@pytest.mark.parametrize("body", [{"error": {"message": "no"}}, "no"])
+def test_a_proxy_that_wants_a_password_is_the_gateways(body: Any) -> None:
+    error = from_wire(rejected(407, body))
+    assert (error.status, error.code) == (502, "upstream_authentication")
+
+
+@pytest.mark.parametrize("status", [302, 600, 999])
+def test_a_status_that_is_no_errors_is_not_passed_on(status: int) -> None:
+    error = from_wire(rejected(status, {"error": {"message": "no"}}))
+    assert (error.status, error.code) == (502, "upstream_unavailable")
+    assert f"the policy answered {status}" in error.message
+
+
+@pytest.mark.parametrize(
+    ("told", "status"),
+    [
+        ({"code": 429}, 429), ({"code": "503"}, 503), ({"code": "rate_limited", "status": 429}, 429),
+        ({"code": 200}, 502), ({"code": 600}, 502), ({"code": "4290"}, 502), ({"code": True}, 502), ({}, 502),
+    ],
+)  # fmt: skip
+def test_an_error_that_came_with_a_200_has_the_status_that_it_names(told: dict[str, Any], status: int) -> None:
+    body = {"error": {"message": "busy", **told}}
+    error = from_wire(Reported("the policy reported an error", body))
+    assert error.status == status
+    assert json.loads(error.body)["error"] == {"type": None, "param": None, "code": None, **body["error"]}
+    assert json.loads(error.body_for(False))["error"]["message"] == "the policy reported an error"
+
+
+@pytest.mark.parametrize("code", [401, 403, "407"])
+def test_or_502_where_it_is_about_the_gateways_key(code: Any) -> None:
+    error = from_wire(Reported("the policy reported an error", {"error": {"message": "sk-secret", "code": code}}))
+    assert (error.status, error.code) == (502, "upstream_authentication")
+    assert "sk-secret" not in error.body.decode()
+    assert from_wire(Reported("the policy reported an error", FLAGGED)).status == 403
+
+
+FLAT = {"object": "error", "message": "too long", "type": "BadRequestError", "param": "messages", "code": 40303}
+
+
+@pytest.mark.parametrize("may_see_draft", [True, False])
+def test_an_error_outside_any_error_keeps_its_fields(may_see_draft: bool) -> None:
+    kept = {name: FLAT[name] for name in ("message", "type", "param", "code")}
+    assert told(from_wire(rejected(400, {**FLAT, "input": "secret"})), may_see_draft=may_see_draft) == kept
+    hidden = told(from_wire(rejected(500, {**FLAT, "message": DRAFT})), may_see_draft=False)
+    assert hidden == {**kept, "message": "the policy answered 500"}
+    ours = told(from_wire(rejected(400, {"message": "too long"})), may_see_draft=may_see_draft)
+    assert (ours["message"], ours["code"]) == ("too long", "upstream_error")
+
+
 def test_whose_account_answers_is_not_told() -> None:
     headers = {"OpenAI-Organization": "acme", "openai-project": "p1", "openai-processing-ms": "7", "Set-Cookie": "x"}
     assert passed_headers(headers) == {"openai-processing-ms": "7"}

@@ -333,6 +333,23 @@ def test_done_is_an_end_that_says_no_reason(had: bool) -> None:
         HeldStream().end(done=True)
 
 
+def test_a_stream_without_a_choice_ends_with_done_only() -> None:
+    held = HeldStream()
+    held.take({**chat_chunk({}), "choices": []})
+    with pytest.raises(Dropped):
+        held.end(done=False)
+    assert held.end(done=True) == []
+
+
+@pytest.mark.parametrize("index", ["", "0", 0.5, []])
+def test_an_index_is_a_number_or_nothing(index: Any) -> None:
+    answer: dict[str, Any] = {"choices": [{"index": None, "message": {}}]}
+    assert exchange.check(answer, "message")["choices"] == [{"index": 0, "message": {}}]
+    answer["choices"][0]["index"] = index
+    with pytest.raises(Malformed):
+        exchange.check(answer, "message")
+
+
 def test_what_an_unstreamed_choice_has_is_told_once_in_a_stream_of_it() -> None:
     whole = chat_reply("hi")
     whole["choices"][0] |= {"logprobs": {"content": [{"token": "hi"}]}, "own": 1}
@@ -379,3 +396,23 @@ def test_what_no_upstream_could_understand(raw: bytes, code: str) -> None:
     with pytest.raises(GatewayError) as caught:
         exchange.parse(raw, (), "")
     assert (caught.value.status, caught.value.code) == (400, code)
+
+
+@pytest.mark.parametrize(
+    ("field", "where"),
+    [
+        (b'"temperature": 1e400', "temperature"),
+        (b'"own": {"deep": ["1e400", 1, {"x": -1E+999}]}', "own.deep[2].x"),
+        (b'"align": [1e999]', "align[0]"),
+    ],
+)
+def test_a_number_that_no_json_can_say_again(field: bytes, where: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        exchange.parse(b'{"model": "m", "messages": [], ' + field + b"}", (), "")
+    assert (caught.value.status, caught.value.param) == (400, where)
+    assert where in str(caught.value)
+
+
+def test_numbers_however_large_that_json_can_say() -> None:
+    own = {"own": [10**400, 1.5e308, "Infinity"]}
+    assert exchange.parse(dumps({"model": "m", "messages": [], **own}), (), "").body["own"] == own["own"]

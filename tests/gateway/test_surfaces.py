@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.conftest import OBJECTIVES, Service, saying, two_services
-from tests.gateway.conftest import DRAFT, Serve, Start, World, soon
+from tests.conftest import OBJECTIVES, Service, chat_chunk, chat_reply, correcting, saying, streaming, two_services
+from tests.gateway.conftest import DRAFT, Serve, Start, World, improve, soon
+from wire import sse
+from wire.endpoint import Opened
 
 KEYED = (
     OBJECTIVES
@@ -215,3 +218,70 @@ async def test_a_key_that_is_not_there_is_warned_of_at_the_start(service: Start,
     gw = await gateway(policies)
     [told] = [line["missing"] for line in gw.lines if line["event"] == "configuration.incomplete"]
     assert told == "the policy m has no key: the environment variable NOT_SET_ANYWHERE is not set"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/chat/completions/", "/chat/completions", "/v1/responses", "/v1/completions", "/v1/embeddings"]
+)
+async def test_a_route_like_the_chats_is_told_where_that_is(world: World, path: str) -> None:
+    gw, policy, _ = await world()
+    async with gw.client.post(gw.url + path, json={}, allow_redirects=False) as response:
+        body = await response.json()
+        assert (response.status, body["error"]["code"]) == (404, "not_found")
+        assert "not served here; POST /v1/chat/completions is" in body["error"]["message"]
+    assert not policy.requests
+
+
+@pytest.mark.parametrize("status", [200, 429])
+async def test_controls_in_an_upstreams_header_do_not_cost_the_answer(
+    service: Start, gateway: Serve, status: int
+) -> None:
+    body = json.dumps(chat_reply(DRAFT) if status == 200 else {"error": {"message": "busy"}}).encode()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Type: application/json\r\n" % status)
+        writer.write(b"Content-Length: %d\r\nx-ratelimit-reset: a\x01b\x7fc\td\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        policy = Service(saying(DRAFT), f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1")
+        gw = await gateway(two_services(policy, await service(correcting(improve))))
+        got, headers, _ = await gw.chat()
+    assert (got, headers["x-ratelimit-reset"]) == (status, "a b c\td")
+
+
+@pytest.mark.parametrize("mode", ["full", "shadow", "off"])
+async def test_a_head_that_cannot_be_sent_gives_the_policys_reply_back(
+    world: World, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stream has not begun then, and to close one that has not begun runs nothing of it."""
+    given_back: list[Opened] = []
+    close = Opened.close
+
+    def noted(opened: Opened) -> None:
+        given_back.append(opened)
+        close(opened)
+
+    async def slow(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        return await streaming(request, [sse.encode(chat_chunk({"content": "x "}))] * 5000, pause_s=0.01)
+
+    gw, policy, _ = await world(slow)
+    raw = json.dumps({"model": "m", "messages": [], "stream": True}).encode()
+    messages = [{"type": "http.request", "body": raw}]
+    headers = [(b"x-align-mode", mode.encode()), (b"host", b"127.0.0.1")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/chat/completions", "query_string": b"", "root_path": "",
+             "client": ("127.0.0.1", 1), "headers": headers}  # fmt: skip
+
+    async def receive() -> Any:
+        return messages.pop() if messages else await asyncio.Event().wait()
+
+    async def gone(message: Any) -> None:
+        raise OSError
+
+    monkeypatch.setattr(Opened, "close", noted)
+    await gw.app(scope, receive, gone)
+    assert len(given_back) == 1
+    await soon(lambda: policy.cancelled == 1)

@@ -355,9 +355,38 @@ async def test_a_unix_socket(tmp_path: Path, endpoint: Callable[..., Endpoint]) 
 
 async def test_reachable(service: Start, endpoint: Callable[..., Endpoint]) -> None:
     upstream = await service(answering(200))
-    assert await endpoint(upstream.url).reachable()
+    made = endpoint(upstream.url)
+    assert await made.reachable()
+    await made.aclose()
+    assert not await made.reachable(), "its session is closed"
     assert await endpoint(NOWHERE, upstream.url).reachable()
     assert not await endpoint(NOWHERE).reachable()
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "streamed"),
+    [
+        ("text/event-stream", b"{}", True), ("application/json", b'{"stream": true}', False),
+        ("text/plain", b'{"stream": true}', True), (None, b'{"stream": true}', True),
+        (None, b'{"stream": false}', False), (None, b"[", False),
+    ],
+)  # fmt: skip
+async def test_what_has_no_type_of_its_own_is_the_stream_that_was_asked_for(
+    endpoint: Callable[..., Endpoint], kind: str | None, asked: bytes, streamed: bool
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        told = f"Content-Type: {kind}\r\n" if kind else ""
+        writer.write(f"HTTP/1.1 200 OK\r\n{told}Connection: close\r\n\r\ndata: {{}}\n\n".encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        opened = await endpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1").post("/x", asked)
+        assert opened.streamed == streamed
+        assert await opened.read() == b"data: {}\n\n"
+        opened.close()
 
 
 def test_every_exception_of_aiohttp_is_translated() -> None:

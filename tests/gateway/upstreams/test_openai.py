@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gateway.upstreams.openai import forwarded
 from tests.conftest import OBJECTIVES, Gateway, Handler, Service, chat_reply, correcting, saying
 from tests.gateway.conftest import DRAFT, Serve, Start, improve
 
@@ -94,18 +95,33 @@ async def test_who_asks_is_not_told_to_the_upstream(service: Start, gateway: Ser
         "X-Amzn-Oidc-Data", "X-MS-Token-AAD-Access-Token", "X-MS-Client-Principal-Name", "Remote-User",
         "X-OpenWebUI-User-Email", "X-LiteLLM-Tags", "X-Portkey-Api-Key", "X-Portkey-Metadata", "Helicone-Auth",
         "Helicone-User-Id", "Ocp-Apim-Subscription-Key", "X-Acme-Api-Key", "CF-AIG-Authorization", "HTTP2-Settings",
+        "X-Auth-Token", "X-Amz-Security-Token", "X-Vercel-OIDC-Token", "True-Client-IP", "X-Azure-Client-IP",
+        "X-Acme-Forwarded-For", "X-Envoy-External-Address", "X-Original-URL", "CF-IPCountry", "X-User-Id", "Fly-Region",
+        "Range", "If-None-Match", "If-Match", "If-Modified-Since", "Max-Forwards", "Content-MD5",
+        "X-HTTP-Method-Override",
     )  # fmt: skip
     passed = {
         "X-Stainless-Lang": "python",
         "Idempotency-Key": "stainless-1",
         "OpenAI-Beta": "x=1",
-        "CF-AIG-Cache-TTL": "60",
     }
     status, _, _ = await gw.chat({**dict.fromkeys(kept_back, gw.url), **passed})
     assert status == 200
     [(request, _)] = upstream.requests
     assert not [name for name in kept_back if name in request.headers]
     assert {name: request.headers.get(name) for name in passed} == passed
+
+
+def test_what_the_clients_connection_names_is_the_connections() -> None:
+    named = [("connection", "close, X-Hop"), ("connection", "x-other")]
+    assert forwarded([("x-hop", "1"), *named, ("x-other", "2"), ("x-kept", "3")]) == {"x-kept": "3"}
+
+
+def test_of_a_header_that_comes_twice_both_values_go_on() -> None:
+    assert forwarded([("openai-beta", "a"), ("x-own", "1"), ("openai-beta", "b")]) == {
+        "openai-beta": "a, b",
+        "x-own": "1",
+    }
 
 
 async def test_several_urls_share_the_work(service: Start, gateway: Serve) -> None:
