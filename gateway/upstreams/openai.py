@@ -27,7 +27,8 @@ _KEPT_BACK = frozenset(
 # And what proxies say of who asks and from where, often with a token of his: the names that each keeps for itself.
 _KEPT_BACK_PREFIXES = (
     "x-align-", "x-forwarded-", "sec-", "access-control-",
-    "cf-", "fly-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
+    "cf-access-", "cf-connecting-", "cf-ip", "cf-ray", "cf-visitor", "cf-warp-", "cf-worker",  # not `CF-AIG-Cache-TTL`
+    "fly-", "tailscale-", "x-amzn-oidc-", "x-auth-request-", "x-authentik-", "x-goog-authenticated-user-",
     "x-envoy-", "x-goog-iap-", "x-ms-client-principal", "x-ms-token-", "x-original-", "x-pomerium-", "x-user-",
     "helicone-", "x-litellm-", "x-openwebui-", "x-portkey-",
 )  # fmt: skip

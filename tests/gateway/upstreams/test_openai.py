@@ -104,6 +104,7 @@ async def test_who_asks_is_not_told_to_the_upstream(service: Start, gateway: Ser
         "X-Stainless-Lang": "python",
         "Idempotency-Key": "stainless-1",
         "OpenAI-Beta": "x=1",
+        "CF-AIG-Cache-TTL": "60",
     }
     status, _, _ = await gw.chat({**dict.fromkeys(kept_back, gw.url), **passed})
     assert status == 200
