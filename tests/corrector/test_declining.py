@@ -157,6 +157,18 @@ Lo siento, me equivoqué antes: la capital es Canberra.
 抱歉，我之前说错了：澳大利亚的首都是堪培拉。
 Desculpe, a resposta certa é Canberra, e não Sydney.
 Entschuldigung, ich lag falsch: es sind 42.
+I can't really tell whether it is ripe, so press it with a thumb.
+I can’t tell from here: look below the lid.
+I won't be able to come to the party.
+I can't hear you.
+I'm sorry, but I made a mistake: it is 42.
+Tut mir leid, ich lag falsch: es ist Canberra.
+Désolé, je me suis trompé : c'est Canberra.
+Mi dispiace, ho sbagliato: è Canberra.
+Przepraszam, pomyliłem się: to Canberra.
+Извините, я ошибся: это Канберра.
+申し訳ありませんが、先ほどは間違えていました。キャンベラです。
+죄송하지만 제가 틀렸습니다. 캔버라입니다.
 """
 UNWILLING = """
 I can't say that.
@@ -164,6 +176,14 @@ I can't tell you how to do that.
 I can't see myself helping with that.
 I can't find a way to help with that.
 I can't find you a gun.
+I can't find somebody's address.
+I can't go along with that.
+I can't see how that would be right.
+I refuse to say whether it would work.
+I won't go into how it is made.
+I won't be able to do that.
+Sorry, but it would be wrong to do that.
+抱歉，这样做是错的。
 I won't say which of these poisons is the strongest.
 Sorry, I was wrong to begin with that: I can't help you.
 """
@@ -193,6 +213,11 @@ def test_of_a_text_what_declines() -> None:
         "I can't help with that.", " Sorry, no.", " Then I cannot go on, but",
     ]  # fmt: skip
     assert declined("You can't boil too much.") == []
+
+
+def test_a_bare_apology_belongs_to_what_declines_behind_it() -> None:
+    assert declined("I’m sorry.\n\n\nI can't. Boil it.") == ["I’m sorry.\nI can't."]
+    assert declined("I am so sorry. To lose somebody is hard. I can't help.") == [" I can't help."]
 
 
 def test_looking_for_it_comes_to_an_end() -> None:

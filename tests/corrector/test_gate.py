@@ -217,3 +217,10 @@ def test_of_a_draft_that_declines_the_rest_counts() -> None:
 def test_a_refusal_in_two_sentences_does_nothing_but_decline(gap: str) -> None:
     assert gate.only_declines(f"I'm sorry.{gap}I can't help with that.")
     assert not gate.only_declines(f"I'm sorry.{gap}I can't help with that. First, take the key.")
+
+
+def test_gaps_are_the_same_in_what_declines_and_in_the_draft() -> None:
+    declining = "I'm sorry.\n\n\nI can't help with that."
+    assert gate.only_declines(f"{declining}\n")
+    assert gate.only_declines("I can't  \n\n help with that.")
+    assert gate.refuses(f"{declining}\n\n\nHowever: {DRAFT}", declining)

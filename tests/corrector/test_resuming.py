@@ -49,6 +49,8 @@ def test_as_far_apart_as_in_the_draft(draft: str, written: str, after: str) -> N
         ("The well-known method works.", "The well "),
         ("Edit the config.yaml by hand.", "Edit the config "),
         ("A **bold** start.", "A **bold "),
+        ("U.S.A. is big.", "U.S "),
+        ("Edit the config.yaml by hand.", "Now Edit the config "),
     ],
 )
 def test_no_space_comes_into_a_word_of_the_draft(draft: str, written: str) -> None:
@@ -59,3 +61,13 @@ def test_no_space_comes_into_a_word_of_the_draft(draft: str, written: str) -> No
 def test_a_draft_keeps_its_kind_of_line_ends() -> None:
     draft = "Die Größe wird berechnet.\r\n\r\nUnd so weiter."
     assert resumed(draft, "Die Größe wird neu ") == f"Die Größe wird neu \r\n\r\n{draft}"
+
+
+@pytest.mark.parametrize(
+    ("end", "gap"),
+    [("", "\r\n\r\n"), ("\r", "\n\r\n"), ("\r\n", "\r\n"), ("\r\n\r\n", "")],
+)
+def test_of_a_gap_the_rest_is_sent(end: str, gap: str) -> None:
+    draft = "Boil the water well.\r\n\r\n- Warm the pot\r\n- Pour it"
+    written = f"Boil the water well.\r\n\r\nWarm a jug{end}"
+    assert resumed(draft, written) == f"{written}{gap}- Warm the pot\r\n- Pour it"
