@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wire.codec import dumps, loads
-from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError
+from wire.errors import Malformed, Rejected, Reported, TimedOut, WireError, is_moderation
 
 # Of an upstream's error answer, what reaches the client. The rest is between us and the upstream.
 PASSED_HEADERS = ("retry-after", "retry-after-ms", "x-should-retry", "x-request-id")
@@ -114,7 +114,7 @@ def _from_reported(error: Reported) -> GatewayError:
     told = error.body.get("error")
     named = [str(told.get(name)) for name in ("code", "status")] if isinstance(told, dict) else []
     status = next((int(one) for one in named if _STATUS.fullmatch(one)), 502)
-    if status in _OF_THE_KEY and not Rejected(str(error), status, {}, dumps(error.body)).moderated:
+    if status in _OF_THE_KEY and not (status == 403 and is_moderation(error.body)):
         return _no_credentials({})
     return GatewayError(
         status, "upstream_error", _said(error.body) or str(error), body=_own_body(error.body),

@@ -33,6 +33,7 @@ _KNOWN_PARTS: Mapping[str, frozenset[str]] = {  # beside those that are text
 
 # Fields by which it is decided here who may ask, and what is corrected.
 _DECIDING = frozenset(("model", "messages", "stream", "response_format", "modalities", "audio"))
+_MAY_BE_INFINITE = (float, dict, list)  # or have in it what is
 
 Json = dict[str, Any]
 
@@ -96,18 +97,15 @@ def parse(raw: bytes, header_list: tuple[tuple[str, str], ...], query: str) -> C
 
 def _refuse_infinity(body: Json) -> None:
     """Raises `GatewayError` 400 that says where: what 1e400 is read as, no JSON can say again."""
-    left: list[tuple[str, Any]] = [("", body)]
+    left: list[tuple[tuple[str | int, ...], Any]] = [((), body)]
     while left:
-        where, value = left.pop()
-        if isinstance(value, float):
-            if math.isinf(value):
-                raise GatewayError(400, "invalid_request", f"`{where}` is too large a number", param=where)
-            continue
-        if isinstance(value, dict):
-            inner = ((f"{where}.{name}" if where else name, one) for name, one in value.items())
-        else:
-            inner = ((f"{where}[{at}]", one) for at, one in enumerate(value))
-        left += [(at, one) for at, one in inner if isinstance(one, dict | list | float)]
+        path, value = left.pop()
+        if not isinstance(value, float):
+            named = value.items() if isinstance(value, dict) else enumerate(value)
+            left += [((*path, name), one) for name, one in named if isinstance(one, _MAY_BE_INFINITE)]
+        elif math.isinf(value):
+            where = "".join(f"[{name}]" if isinstance(name, int) else f".{name}" for name in path).removeprefix(".")
+            raise GatewayError(400, "invalid_request", f"`{where}` is too large a number", param=where)
 
 
 def check(answer: Json, part: Literal["message", "delta"]) -> Json:

@@ -52,7 +52,7 @@ class Opened:
     response: aiohttp.ClientResponse
     replica: _Replica
     name: str
-    streamed: bool
+    streamed: bool = False  # is it a stream of events?
     done: bool = False  # has the stream said `[DONE]`?
     _open: bool = field(default=True)
 
@@ -188,8 +188,9 @@ class Endpoint:
                 response = await self._session(replica).post(
                     replica.root + target, data=data, headers=headers, allow_redirects=False, timeout=timeout
                 )
-                opened = Opened(response, replica, self.name, _streamed(response, body))
+                opened = Opened(response, replica, self.name)
                 if response.status < 300:
+                    opened.streamed = _streamed(response, body)
                     _recovered(replica)
                     return opened
                 text = await response.read()

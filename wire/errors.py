@@ -56,21 +56,26 @@ class Rejected(WireError):
 
     @property
     def moderated(self) -> bool:
-        """Is it a 403 for what was said? OpenRouter's has the moderation's `reasons`; others have a code for it."""
-        if self.status != 403:
-            return False
+        """Is it a 403 for what was said?"""
         try:
-            error = loads(self.body)["error"]
-            metadata, codes = error.get("metadata"), (error.get("code"), error.get("type"))
-        except (ValueError, LookupError, TypeError, AttributeError):
+            return self.status == 403 and is_moderation(loads(self.body))
+        except ValueError:
             return False
-        return (isinstance(metadata, dict) and "reasons" in metadata) or any(code in _CONTENT_CODES for code in codes)
 
 
 class Reported(WireError):
     def __init__(self, message: str, body: dict[str, Any]) -> None:
         super().__init__(message)
         self.body = body
+
+
+def is_moderation(body: Any) -> bool:
+    """Is it an error for what was said? OpenRouter's has the moderation's `reasons`; others have a code for it."""
+    error = body.get("error") if isinstance(body, dict) else None
+    if not isinstance(error, dict):
+        return False
+    metadata, codes = error.get("metadata"), (error.get("code"), error.get("type"))
+    return (isinstance(metadata, dict) and "reasons" in metadata) or any(code in _CONTENT_CODES for code in codes)
 
 
 def of_one_request(error: WireError) -> bool:

@@ -78,6 +78,8 @@ async def test_an_unstreamed_answer_is_at_its_end_whatever_reason_it_has(
     assert events[-1] == "[DONE]"
     assert texts(events) == (DRAFT if mode == "shadow" else BETTER)
     assert sum("align" in json.loads(event) for event in events[:-1]) == 1
+    reasons = {choice["finish_reason"] for event in events[:-1] for choice in json.loads(event)["choices"]}
+    assert reasons <= {None, reason}, "none is made up"
 
 
 @pytest.mark.parametrize("mode", ["full", "shadow"])

@@ -11,7 +11,7 @@ from tests.conftest import chat_chunk
 from tests.gateway.conftest import DRAFT
 
 TENANT = SimpleNamespace(required=(), release="live", reasoning="pass", may_see_draft=True)
-TODO = SimpleNamespace(
+PLAN = SimpleNamespace(
     tenant=TENANT, keeps_draft=False, drops_thinking=False, objectives=(), required=(), defined=(), salt=""
 )
 
@@ -43,7 +43,7 @@ class Endless:
 async def test_nothing_goes_on_after_a_stream_was_closed() -> None:
     both: Any = Endless()
     unused: Any = None
-    todo: Any = SimpleNamespace(mode="full", live_draft=False, **vars(TODO))
+    todo: Any = SimpleNamespace(mode="full", live_draft=False, **vars(PLAN))
     request: Any = SimpleNamespace(body={"messages": []}, include_usage=False, corrector_headers={})
     stream = Pipeline(unused, unused)._correct_stream(both, todo, both, request, Record())
     async for chunk in stream:

@@ -237,16 +237,6 @@ async def test_an_answer_in_json_is_streamed_with_its_usage_and_end(world: World
     assert not any('"usage"' in event and '"choices":[]' in event for event in await gw.stream())
 
 
-async def test_a_reason_to_end_is_never_invented(world: World) -> None:
-    """An answer in one piece is whole, as its stream is then; why it ended is as little said there."""
-    reply = chat_reply(DRAFT)
-    reply["choices"][0]["finish_reason"] = None
-    gw, _, _ = await world(replying(reply), correcting(improve))
-    events = await gw.stream()
-    assert (texts(events), events[-1]) == (BETTER, "[DONE]")
-    assert not any('"finish_reason":"' in event for event in events)
-
-
 async def test_pictures_in_a_streamed_text_pass(world: World) -> None:
     picture = {"type": "image_url", "image_url": {"url": "data:,x"}}
     said = chat_chunk({"role": "assistant", "content": [picture, {"type": "text", "text": DRAFT}]})

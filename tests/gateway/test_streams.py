@@ -189,33 +189,6 @@ async def test_however_the_upstream_cuts_and_ends_its_lines(world: World, size: 
     assert text_of(chunks_of(await gw.stream())) == "Grün\u2028 👋\x85 of how air scatters light."
 
 
-async def test_each_choice_is_corrected_in_its_own_stream(world: World) -> None:
-    async def handler(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
-        events = [chat_chunk({"role": "assistant", "content": ""}, index=index) for index in (0, 1)]
-        for word in DRAFT.split(" "):
-            events += [chat_chunk({"content": f"{word} "}), chat_chunk({"content": f"{word} ".upper()}, index=1)]
-        events += [chat_chunk({}, "stop"), chat_chunk({}, "length", index=1)]
-        return await streaming(request, [sse.encode(event) for event in events] + [sse.DONE])
-
-    gw, _, _ = await world(handler)
-    chunks = chunks_of(await gw.stream(n=2))
-    assert text_of(chunks, 0) == f"{BETTER} "
-    assert text_of(chunks, 1) == f"{DRAFT} ".upper()
-    ends = {choice["index"]: (choice["finish_reason"], chunk["align"]["verdict"])
-            for chunk in chunks for choice in chunk["choices"] if choice["finish_reason"]}  # fmt: skip
-    assert ends == {0: ("stop", "corrected"), 1: ("length", "unchanged")}
-
-
-async def test_usage_beside_several_ends_is_told_once(world: World) -> None:
-    begun = [chat_chunk({"role": "assistant", "content": DRAFT}, index=index) for index in (0, 1)]
-    end = {**chat_chunk({}, "stop"), "usage": {"total_tokens": 3}}
-    end["choices"] += chat_chunk({}, "stop", index=1)["choices"]
-    gw, _, _ = await world(sending(*begun, end))
-    chunks = chunks_of(await gw.stream(n=2))
-    assert [choice["index"] for chunk in chunks if chunk.get("usage") for choice in chunk["choices"]] == [1]
-    assert sum(choice["finish_reason"] == "stop" for chunk in chunks for choice in chunk["choices"]) == 2
-
-
 async def test_a_null_for_logprobs_stays_in_each_chunk(world: World) -> None:
     gw, _, _ = await world()
     chunks = chunks_of(await gw.stream())
@@ -228,26 +201,6 @@ async def test_tool_calls_that_are_none_in_an_unstreamed_answer(world: World, ca
     reply["choices"][0]["message"]["tool_calls"] = calls
     gw, _, _ = await world(replying(reply))
     assert "tool calls that are none" in json.loads((await gw.stream())[-1])["error"]["message"]
-
-
-@pytest.mark.parametrize("index", [{}, {"index": None}])
-async def test_a_choice_without_an_index_has_its_place_for_one(world: World, index: dict[str, Any]) -> None:
-    def bare(choice: dict[str, Any]) -> dict[str, Any]:
-        return {name: value for name, value in choice.items() if name != "index"} | index
-
-    reply = chat_reply(DRAFT)
-    reply["choices"] = [bare(reply["choices"][0]), bare(chat_reply(DRAFT.upper())["choices"][0])]
-    events = [chat_chunk({"content": DRAFT}), chat_chunk({}, "stop")]
-    for event, said in zip(events, (DRAFT.upper(), None), strict=True):
-        delta = {"content": said} if said else {}
-        event["choices"] = [bare(event["choices"][0]), bare({**event["choices"][0], "delta": delta})]
-    gw, policy, _ = await world(replying(reply))
-    for handler in (replying(reply), sending(*events)):
-        policy.handler = handler
-        chunks = chunks_of(await gw.stream(n=2))
-        assert (text_of(chunks, 0), text_of(chunks, 1)) == (BETTER, DRAFT.upper())
-        status, _, body = await gw.chat(n=2)
-        assert (status, [choice["index"] for choice in body["choices"]]) == (200, [0, 1])
 
 
 async def test_tool_calls_pass_at_once_and_prose_beside_them_is_corrected(world: World) -> None:
